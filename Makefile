@@ -1,0 +1,56 @@
+# The commands a person needs. `make run` and `make test` set everything up by themselves.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help run tour test lint check install lock screenshots docs clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing. Run: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, this is $$($(PYTHON) --version). Run: apt-get install python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3-venv is missing. Run: apt-get install python3-venv"; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing. Run: apt-get install git"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib agent_core chorus_hap || true
+	@touch $@
+
+install: $(STAMP) ## make .venv, with the program at .venv/bin/chorus-hap
+
+run: install ## set up and open the console
+	@$(BIN)/chorus-hap
+
+tour: install ## three daemons in temporary homes and a console on them, gone at exit
+	@$(BIN)/python -m chorus_hap.tour
+
+test: install ## set up and pass every test
+	@$(BIN)/python -m tests.run
+
+lint: install ## format, lint, types, import contracts, generated pages
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m docs.generate --check
+
+check: lint test ## lint and test
+
+docs: install ## write the generated reference pages anew
+	@$(BIN)/python -m docs.generate
+
+screenshots: install ## the real console on a real three-node mesh, every pane as SVG
+	@$(BIN)/python -m screenshots.make
+
+lock: install ## write requirements.lock anew
+	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \
+		--universal --python-version 3.11 --quiet pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

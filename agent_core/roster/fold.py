@@ -1,0 +1,124 @@
+"""Committed acts to rosters, one step at a time. Pure: the same acts give the same roster on every node."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TypeVar
+
+import msgspec
+
+from agent_core.election.acts import Act, ActKind
+from agent_core.feeds.model import Head
+from agent_core.roster.model import Member, Policy, Roster
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class GenesisPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """The act that founds a cluster: 32 random bytes (hex), the network's name and the founder, its only voter."""
+
+    random: str
+    network: str
+    policy: Policy
+    founder: Member
+    replaces: str = ""  #: cluster id of the one that was lost, after ``cluster recover --force-new``
+
+
+class MemberPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """A member added or changed: the whole record as it stands afterwards. It can't make or unmake a voter."""
+
+    member: Member
+
+
+class VoterPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """A voter added or removed."""
+
+    peer_id: str
+    reason: str = ""
+
+
+class RevokePayload(msgspec.Struct, frozen=True, kw_only=True):
+    """A revocation, and what of the member's feed stands."""
+
+    peer_id: str
+    heads: tuple[Head, ...]
+    reason: str = ""
+
+
+class PolicyPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """How newcomers are admitted from now on."""
+
+    policy: Policy
+
+
+#: Kinds of acts that change the roster; at most one voter may change an act.
+ROSTER_KINDS = frozenset(
+    {
+        ActKind.GENESIS,
+        ActKind.MEMBER_ADD,
+        ActKind.MEMBER_CHANGE,
+        ActKind.MEMBER_REVOKE,
+        ActKind.VOTER_ADD,
+        ActKind.VOTER_REMOVE,
+        ActKind.POLICY,
+    }
+)
+
+
+def after(roster: Roster | None, act: Act) -> Roster | None:
+    """The roster after an act; unchanged by acts of other kinds and by ones whose payload can't be read or makes no sense."""
+    if act.kind == ActKind.GENESIS:
+        genesis = _read(act, GenesisPayload)
+        if roster is not None or genesis is None:
+            return roster
+        founder = msgspec.structs.replace(genesis.founder, voter=True)
+        return Roster(
+            cluster_id=act.hash,
+            network=genesis.network,
+            version=act.number,
+            policy=genesis.policy,
+            members=MappingProxyType({founder.peer_id: founder}),
+        )
+    if roster is None:
+        return None
+    changed = _change(roster, act)
+    return roster if changed is None else msgspec.structs.replace(changed, version=act.number)
+
+
+def _change(roster: Roster, act: Act) -> Roster | None:
+    match act.kind:
+        case ActKind.MEMBER_ADD | ActKind.MEMBER_CHANGE:
+            payload = _read(act, MemberPayload)
+            if payload is None:
+                return None
+            before = roster.get(payload.member.peer_id)
+            return _put(roster, msgspec.structs.replace(payload.member, voter=before is not None and before.voter))
+        case ActKind.VOTER_ADD | ActKind.VOTER_REMOVE:
+            voter = _read(act, VoterPayload)
+            member = roster.get(voter.peer_id) if voter else None
+            if member is None or not member.active:
+                return None
+            changed = _put(roster, msgspec.structs.replace(member, voter=act.kind == ActKind.VOTER_ADD))
+            return changed if changed.voters else None
+        case ActKind.MEMBER_REVOKE:
+            revoke = _read(act, RevokePayload)
+            member = roster.get(revoke.peer_id) if revoke else None
+            if revoke is None or member is None:
+                return None
+            changed = _put(roster, msgspec.structs.replace(member, voter=False, revoked=revoke.heads))
+            return changed if changed.voters else None
+        case ActKind.POLICY:
+            policy = _read(act, PolicyPayload)
+            return None if policy is None else msgspec.structs.replace(roster, policy=policy.policy)
+    return None
+
+
+def _put(roster: Roster, member: Member) -> Roster:
+    return msgspec.structs.replace(roster, members=MappingProxyType({**roster.members, member.peer_id: member}))
+
+
+def _read(act: Act, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(act.payload, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,96 @@
+"""The roster's frozen types: members, authority, versions. Pure; changes come from committed acts only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+from agent_core.feeds.model import Head
+
+
+class Authority(StrEnum):
+    """Authority levels, strongest first (SPEC section 4)."""
+
+    MASTER = "master"
+    DECISION = "decision"
+    COORDINATION = "coordination"
+    SUGGESTION = "suggestion"
+    READ_ONLY = "read_only"
+
+    def at_least(self, other: Authority) -> bool:
+        """Whether this level has all the rights of the other."""
+        levels = list(Authority)
+        return levels.index(self) <= levels.index(other)
+
+
+class Kind(StrEnum):
+    """What sort of being speaks through an identity; fixed when the home is made."""
+
+    HUMAN = "human"
+    AGENT = "agent"
+
+
+class Policy(StrEnum):
+    """How newcomers are admitted."""
+
+    OPEN = "open"
+    INVITE = "invite"
+    APPROVE = "approve"
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One enrolled identity."""
+
+    peer_id: str
+    agent_id: str
+    role: str = "agent"
+    kind: Kind = Kind.AGENT
+    authority: Authority = Authority.COORDINATION
+    age_recipient: str = ""
+    may_vote: bool = False  #: whether its node may be made a voter (a daemon, or ``election.voter``)
+    voter: bool = False
+    capabilities: tuple[str, ...] = ()
+    revoked: tuple[Head, ...] | None = None  #: what of its feed stands after revocation
+
+    @property
+    def active(self) -> bool:
+        return self.revoked is None
+
+
+class Roster(msgspec.Struct, frozen=True, kw_only=True):
+    """The members as of one act.
+
+    ``version`` is the number of the last committed act that changed it.
+    """
+
+    cluster_id: str
+    network: str
+    version: int
+    policy: Policy = Policy.OPEN
+    members: Mapping[str, Member] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Peer ids of the voters, sorted."""
+        return tuple(sorted(p for p, m in self.members.items() if m.voter and m.active))
+
+    @property
+    def quorum(self) -> int:
+        """How many voters are a majority."""
+        return len(self.voters) // 2 + 1
+
+    def get(self, peer_id: str) -> Member | None:
+        """The member with this peer id, revoked or not."""
+        return self.members.get(peer_id)
+
+    def is_member(self, peer_id: str) -> bool:
+        """Whether the identity is enrolled and not revoked."""
+        member = self.members.get(peer_id)
+        return member is not None and member.active
+
+    def eligible(self, least: Authority) -> tuple[str, ...]:
+        """Peer ids of active members with at least this authority, sorted."""
+        return tuple(sorted(p for p, m in self.members.items() if m.active and m.authority.at_least(least)))

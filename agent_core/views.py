@@ -1,0 +1,60 @@
+"""What every view needs beside its fold: names, bodies, the roster and the time. Built live by the node, offline by commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent_core.clock import rfc3339, unpack
+from agent_core.election.acts import Chain
+from agent_core.feeds.model import BodyReader, EntryKey, Missing
+from agent_core.roster.model import Member, Roster
+
+
+class Bodies(BodyReader, Protocol):
+    """Bodies for views."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewContext:
+    """Read-only surroundings of a view.
+
+    Args:
+        me: this node's peer id.
+        chain: the committed acts and rosters.
+        bodies: where bodies are read.
+        now_ms: Unix time in milliseconds at which the view is taken.
+        online: peer ids with an open connection.
+    """
+
+    me: str
+    chain: Chain
+    bodies: BodyReader
+    now_ms: int
+    online: frozenset[str] = frozenset()
+
+    @property
+    def roster(self) -> Roster | None:
+        return self.chain.roster
+
+    def member(self, peer_id: str) -> Member | None:
+        """The member with this peer id, in the roster in force."""
+        return self.roster.get(peer_id) if self.roster else None
+
+    def name(self, peer_id: str) -> str:
+        """The agent id to show for a peer; equal names are told apart by the peer id's last six characters."""
+        member = self.member(peer_id)
+        if member is None:
+            return f"…{peer_id[-6:]}" if peer_id else ""
+        assert self.roster is not None
+        twins = sum(1 for m in self.roster.members.values() if m.agent_id == member.agent_id)
+        return member.agent_id if twins == 1 else f"{member.agent_id}~{peer_id[-6:]}"
+
+    def at(self, hlc: str) -> str:
+        """A stamp as RFC 3339."""
+        return rfc3339(unpack(hlc)[0])
+
+    def text(self, key: EntryKey) -> tuple[str, str]:
+        """An entry's body as text and, when it isn't there, why."""
+        body = self.bodies.body(key)
+        return ("", body.value) if isinstance(body, Missing) else (body.decode("utf-8", "replace"), "")
