@@ -12,7 +12,7 @@ def peer_id_of(public_key: bytes) -> str:
     """The peer id (base58 text) of a 32-byte Ed25519 public key."""
     if len(public_key) != 32:
         raise ValueError(f"an Ed25519 public key has 32 bytes, not {len(public_key)}")
-    return base58.b58encode(_IDENTITY_MULTIHASH + _PUBLIC_KEY_PROTOBUF + public_key).decode()
+    return str(base58.b58encode(_IDENTITY_MULTIHASH + _PUBLIC_KEY_PROTOBUF + public_key), "ascii")
 
 
 def public_key_of(peer_id: str) -> bytes:
@@ -23,7 +23,7 @@ def public_key_of(peer_id: str) -> bytes:
     """
     if len(peer_id) > 64:
         raise ValueError("not an Ed25519 peer id: too long")
-    raw = base58.b58decode(peer_id)
+    raw = bytes(base58.b58decode(peer_id))
     prefix = _IDENTITY_MULTIHASH + _PUBLIC_KEY_PROTOBUF
     if len(raw) != len(prefix) + 32 or not raw.startswith(prefix):
         raise ValueError(f"not an Ed25519 peer id: {peer_id!r}")

@@ -44,7 +44,7 @@ class Ed25519Signer:
         return self._peer_id
 
     def sign(self, message: bytes) -> bytes:
-        return self._key.sign(message).signature
+        return bytes(self._key.sign(message).signature)
 
 
 class Ed25519Verifier:

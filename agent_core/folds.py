@@ -1,0 +1,167 @@
+"""All folds of a node, fed with exactly the entries that count: of members, within cuts, before forks, in their time.
+
+What counts depends on the roster, which comes from the chain of acts, so the chain is fed first and with everything; the
+domains get, feed by feed, the prefix that is visible under the roster in force. A prefix that grows is read on from the
+store; one that shrinks (a revocation, a fork) rebuilds the domains' folds, since a fold can't forget.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from agent_core.decisions.fold import DecisionsFold
+from agent_core.election.acts import ACT, ACT_COMMIT
+from agent_core.election.chain import ActChain
+from agent_core.feeds.model import Entry, Fold, Head
+from agent_core.hmmm.fold import RoomsFold
+from agent_core.identity.signing import Verifier
+from agent_core.roster.model import Roster
+from agent_core.ucxl.fold import UcxlFold
+
+_BATCH = 1000
+
+
+class EntrySource(Protocol):
+    """Where stored entries are read: the store, live or read-only."""
+
+    def heads(self) -> Sequence[Head]:
+        """Every epoch of every feed held, with its size."""
+        ...
+
+    def entries(self, author: str, epoch: int, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        """Entries by number, in bounded memory."""
+        ...
+
+    def fork_limit(self, author: str, epoch: int) -> int | None:
+        """Where a proven fork diverges, if there is one."""
+        ...
+
+
+class FoldSet:
+    """The chain of acts and the domains' folds over one store.
+
+    Args:
+        cluster_id: whose acts count; empty while the home belongs to none: then nothing is folded.
+        verifier: checks the acts' acknowledgements.
+        source: the store.
+        held: whether an entry's time hasn't come yet.
+    """
+
+    def __init__(
+        self,
+        cluster_id: str,
+        verifier: Verifier,
+        source: EntrySource,
+        held: Callable[[Entry], bool] = lambda entry: False,
+    ) -> None:
+        self.cluster_id = cluster_id
+        self._verifier = verifier
+        self._source = source
+        self._held = held
+        self._reset()
+        self.rebuild()
+
+    def _reset(self) -> None:
+        self.chain = ActChain(self.cluster_id, self._verifier)
+        self._clear_domains()
+
+    def _clear_domains(self) -> None:
+        self.rooms = RoomsFold()
+        self.decisions = DecisionsFold()
+        self.ucxl = UcxlFold()
+        self._applied: dict[tuple[str, int], int] = defaultdict(int)
+
+    @property
+    def _domains(self) -> tuple[Fold, ...]:
+        return (self.rooms, self.decisions, self.ucxl)
+
+    def rebuild(self) -> None:
+        """Fold the whole store anew."""
+        self._reset()
+        if not self.cluster_id:
+            return
+        for head in self._source.heads():
+            for batch in _batches(self._source.entries(head.author, head.epoch)):
+                self.chain.apply(_acts(batch))
+        self._read_on()
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Take in entries that were just stored; ``entries`` may be of several feeds, each in its order."""
+        if not self.cluster_id:
+            return
+        acts = list(_acts(entries))
+        if acts:
+            before = self.chain.roster
+            self.chain.apply(acts)
+            if self.chain.roster is not before:
+                self._read_on()
+                return
+        touched = {(e.header.author, e.header.epoch) for e in entries}
+        for author, epoch in touched:
+            fresh = [e for e in entries if (e.header.author, e.header.epoch) == (author, epoch)]
+            self._extend(author, epoch, fresh)
+
+    def visible(self, author: str, epoch: int) -> int | None:
+        """How many entries of a feed's epoch count: nothing for all of them, 0 for none."""
+        roster = self.chain.roster
+        member = roster.get(author) if roster else None
+        if member is None:
+            return 0
+        limits = [limit for limit in (self._source.fork_limit(author, epoch),) if limit is not None]
+        if member.revoked is not None:
+            limits.append(next((h.size for h in member.revoked if h.epoch == epoch), 0))
+        return min(limits) if limits else None
+
+    def forked(self, author: str, epoch: int) -> None:
+        """A fork was proven: what was folded beyond the divergence must go."""
+        limit = self._source.fork_limit(author, epoch)
+        if limit is not None and self._applied[author, epoch] > limit:
+            self._clear_domains()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Bring every feed's folded prefix to what is visible now."""
+        heads = self._source.heads()
+        for head in heads:
+            limit = self.visible(head.author, head.epoch)
+            if limit is not None and self._applied[head.author, head.epoch] > limit:
+                self._clear_domains()
+                break
+        for head in heads:
+            self._extend(head.author, head.epoch, ())
+
+    def _extend(self, author: str, epoch: int, fresh: Sequence[Entry]) -> None:
+        limit = self.visible(author, epoch)
+        applied = self._applied[author, epoch]
+        if limit is not None and limit <= applied:
+            return
+        contiguous = bool(fresh) and fresh[0].header.seq == applied
+        entries: Iterable[Entry] = fresh if contiguous else self._source.entries(author, epoch, applied, limit)
+        for batch in _batches(iter(entries)):
+            ready = []
+            for entry in batch:
+                if (limit is not None and entry.header.seq >= limit) or self._held(entry):
+                    break
+                ready.append(entry)
+            for fold in self._domains:
+                fold.apply(ready)
+            self._applied[author, epoch] += len(ready)
+            if len(ready) < len(batch):
+                return
+
+    @property
+    def roster(self) -> Roster | None:
+        """The roster in force."""
+        return self.chain.roster
+
+
+def _acts(entries: Iterable[Entry]) -> Iterator[Entry]:
+    return (e for e in entries if e.header.type in (ACT, ACT_COMMIT))
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while batch := list(islice(entries, _BATCH)):
+        yield batch

@@ -1,0 +1,153 @@
+"""The home directory: its paths, its lock, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from agent_core.errors import HomeInUse, StoreError
+
+#: Longest path a Unix socket may have here; a longer one moves to the runtime directory (SPEC section 15).
+MAX_SOCKET_PATH_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One home directory: one identity, one node (SPEC section 0)."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def identity(self) -> Path:
+        return self.root / "identity"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store.db"
+
+    @property
+    def instance(self) -> Path:
+        """The instance id, kept outside the database so that a restored database is noticed."""
+        return self.root / "instance"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log" / "node.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """Where a node started by a face leaves its stdout and stderr."""
+        return self.root / "log" / "node.out"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def node_file(self) -> Path:
+        return self.run / "node.json"
+
+    @property
+    def failure(self) -> Path:
+        """Why the last start failed: ``{code, message, next}``; gone once a node is up."""
+        return self.run / "failure.json"
+
+    @property
+    def token(self) -> Path:
+        return self.root / "api.token"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket; in the runtime directory when the home's own path is too long for one."""
+        path = self.run / "control.sock"
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        import hashlib
+
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        name = hashlib.sha256(os.fsencode(self.root.absolute())).hexdigest()[:16]
+        return base / f"chorus-hap-{os.getuid()}-{name}.sock"
+
+    def create(self) -> None:
+        """Make the directories, 0700.
+
+        Raises:
+            StoreError: the home can't be made or written.
+        """
+        try:
+            for path in (self.root, self.identity, self.run, self.log.parent):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self.run / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as exc:
+            raise StoreError(
+                f"The home {self.root} can't be written: {exc.strerror or exc}.",
+                "Free space, mend its permissions, or name another one with --home.",
+            ) from exc
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that after a crash either the old or the new content is there, on disk when this returns.
+
+    Raises:
+        StoreError: the disk is full or the directory isn't writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path} can't be written: {exc.strerror or exc}.", "Free space or mend the permissions."
+        ) from exc
+
+
+class HomeLock:
+    """The lock that makes a second node on one home impossible; the kernel lets go of it when the process ends."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.run / "lock"
+        self._root = home.root
+        self._fd = -1
+
+    def __enter__(self) -> HomeLock:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            self._fd = -1
+            raise HomeInUse(
+                f"Another node runs on {self._root}" + (f" (process {holder})." if holder else "."),
+                "Attach to it with `chorus-hap --home …`, or name another home.",
+            ) from exc
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
