@@ -1,0 +1,44 @@
+"""The hybrid logical clock: strictly growing, never far past the wall, order in text is order in time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_core.clock import MAX_AHEAD_MS, HybridClock, is_hlc, pack, parse_rfc3339, rfc3339, unpack
+
+stamps = st.tuples(st.integers(0, 2**48 - 1), st.integers(0, 2**16 - 1))
+
+
+@given(stamps, stamps)
+def test_text_order_is_time_order(a: tuple[int, int], b: tuple[int, int]) -> None:
+    assert (pack(*a) < pack(*b)) == (a < b)
+    assert unpack(pack(*a)) == a
+
+
+@given(st.lists(st.one_of(st.integers(1_000_000, 1_000_200), stamps.map(lambda s: pack(*s))), max_size=60))
+def test_grows_strictly_and_stays_near_the_wall(steps: list[int | str]) -> None:
+    wall = 1_000_000
+    clock = HybridClock(lambda: wall)
+    last = clock.now()
+    for step in steps:
+        if isinstance(step, int):
+            wall = step
+        else:
+            clock.observe(step)
+        stamp = clock.now()
+        assert stamp > last
+        assert unpack(stamp)[0] <= 1_000_200 + MAX_AHEAD_MS + len(steps)
+        last = stamp
+
+
+@given(st.text(max_size=30))
+def test_nonsense_is_ignored(text: str) -> None:
+    clock = HybridClock(lambda: 5)
+    clock.observe(text)
+    assert is_hlc(clock.now())
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_rfc3339_round_trip(ms: int) -> None:
+    assert parse_rfc3339(rfc3339(ms)) == ms
