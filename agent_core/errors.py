@@ -129,6 +129,18 @@ class TimedOut(ChorusError):
     code, exit_code, http_status, ucxl = "timed_out", 4, 504, "GATEWAY_TIMEOUT"
 
 
+class PortInUse(ChorusError):
+    """A port that something else listens on."""
+
+    code, http_status = "port_in_use", 409
+
+
+class Incompatible(ChorusError):
+    """Two programs that share no version of a protocol."""
+
+    code, http_status = "incompatible", 426
+
+
 class VerificationFailed(ChorusError):
     """A signature, hash, proof or schema doesn't hold."""
 
