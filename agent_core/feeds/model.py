@@ -12,6 +12,7 @@ import msgspec
 
 from agent_core.clock import Hlc, is_hlc
 from agent_core.errors import VerificationFailed
+from agent_core.ids import short_id
 
 T = TypeVar("T")
 
@@ -108,6 +109,11 @@ class Entry:
     @property
     def key(self) -> EntryKey:
         return EntryKey(self.header.author, self.header.epoch, self.header.seq)
+
+    @property
+    def id(self) -> str:
+        """The short id by which people name this entry (SPEC section 7)."""
+        return short_id(self.hash)
 
     @property
     def order(self) -> tuple[str, str, int, int]:
