@@ -1,0 +1,83 @@
+"""What travels between nodes of a feed: items (header with its body), head announcements, and what is held of each feed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from agent_core.feeds.model import Body, Entry, EntryKey, Head
+
+#: Entry type of a new epoch's first entry, and of a purge.
+FEED_EPOCH = "feed.epoch"
+LOG_PURGE = "log.purge"
+
+#: A head announcement with its entries stays below this, so that gossip stays quick; else the head goes alone.
+MAX_ANNOUNCED_BYTES = 64 * 1024
+#: The form allows more of each; nobody stores it (epochs and numbers are kept in 64-bit row ids).
+MAX_EPOCH = 10**15
+MAX_SIZE = 1 << 40
+
+
+class EpochData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data of ``feed.epoch``: why a new epoch was opened, and the last head known of the one before."""
+
+    reason: str
+    last: Head | None = None
+
+
+class PurgeData(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of ``log.purge``: the entry whose body goes."""
+
+    author: str
+    epoch: int
+    seq: int
+
+    @property
+    def target(self) -> EntryKey:
+        return EntryKey(self.author, self.epoch, self.seq)
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """An entry on the wire: its header's stored bytes, and its body with the salt where the sender has it."""
+
+    header: bytes
+    salt: bytes = b""
+    body: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes on the wire, at most a few more."""
+        return len(self.header) + len(self.salt) + len(self.body or b"") + 16
+
+    @classmethod
+    def of(cls, entry: Entry, body: Body | None) -> Item:
+        """The item of a stored entry."""
+        return cls(entry.raw) if body is None else cls(entry.raw, body.salt, body.data)
+
+
+class FeedHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The gossip payload ``feed.head``: a commit's checkpoint, and its new entries when they are small."""
+
+    author: str
+    epoch: int
+    size: int
+    checkpoint: str
+    start: int = 0  #: number of the first entry that comes along; ``size`` when none does
+    entries: tuple[Item, ...] = ()
+
+    @classmethod
+    def of(cls, author: str, epoch: int, start: int, checkpoint: str, items: Sequence[Item]) -> FeedHead:
+        """The announcement of a commit; without the entries when they are too big to gossip."""
+        size = start + len(items)
+        if sum(item.size for item in items) + len(checkpoint) > MAX_ANNOUNCED_BYTES * 3 // 4:  # base64 in JSON
+            return cls(author=author, epoch=epoch, size=size, checkpoint=checkpoint, start=size)
+        return cls(author=author, epoch=epoch, size=size, checkpoint=checkpoint, start=start, entries=tuple(items))
+
+
+class FeedInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One epoch of a feed as it is held here."""
+
+    head: Head
+    fork_limit: int | None = None
+    latest_hlc: str = ""
