@@ -1,0 +1,1 @@
+"""HMMM: rooms, threads, stances, plans and their escalation (SPEC section 6)."""

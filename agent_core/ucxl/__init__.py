@@ -1,0 +1,1 @@
+"""UCXL: addresses, their graphs of versions, citations both ways (SPEC section 8)."""
