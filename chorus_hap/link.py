@@ -74,8 +74,18 @@ class Reply(msgspec.Struct, frozen=True):
     params: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Event(msgspec.Struct, frozen=True):
+    """:class:`SliceEvent` as it is read: msgspec decodes no optional raw value."""
+
+    slice: str
+    rev: int
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    items: tuple[msgspec.Raw, ...] = ()
+    dropped: int = 0
+
+
 _decode_reply = msgspec.json.Decoder(Reply).decode
-_decode_event = msgspec.json.Decoder(SliceEvent).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 def encode_call(number: int, method: str, params: dict[str, Any]) -> bytes:
@@ -102,9 +112,11 @@ def event_of(reply: Reply) -> SliceEvent | None:
     if reply.method != "event":
         return None
     try:
-        return _decode_event(reply.params)
+        event = _decode_event(reply.params)
     except msgspec.MsgspecError:
         return None
+    value = None if bytes(event.value) == b"null" else event.value
+    return SliceEvent(slice=event.slice, rev=event.rev, value=value, items=event.items, dropped=event.dropped)
 
 
 def failure_of(error: dict[str, Any]) -> ChorusError:

@@ -111,14 +111,12 @@ class AsyncLink:
 
     async def closed(self) -> None:
         """Return when the connection is over, from whichever side."""
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(self._reading)
+        await asyncio.wait([self._reading])
 
     async def aclose(self) -> None:
         """Hang up; never raises."""
         self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reading
+        await asyncio.wait([self._reading])
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
