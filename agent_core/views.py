@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class ViewContext:
         bodies: where bodies are read.
         now_ms: Unix time in milliseconds at which the view is taken.
         online: peer ids with an open connection.
+        held: how many entries of an author's epoch are held here; without it all are taken to be.
     """
 
     me: str
@@ -32,6 +34,7 @@ class ViewContext:
     bodies: BodyReader
     now_ms: int
     online: frozenset[str] = frozenset()
+    held: Callable[[str, int], int] | None = None
 
     @property
     def roster(self) -> Roster | None:
