@@ -1,0 +1,1 @@
+"""The message types, a module per family."""
