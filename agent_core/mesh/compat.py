@@ -1,0 +1,223 @@
+"""Every patch to py-libp2p, each with its reason, and the check that the libp2p here is the one they were written for.
+
+py-libp2p 0.8.1 runs stream handlers in nurseries without a fence, so one exception ends the host; shares its listening port with
+whoever asks; sends a flow-control frame for every read; and writes its warnings to stderr. All of that is put right here, before the first host is made.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import logging
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import libp2p.pubsub.gossipsub as gossipsub_module
+import libp2p.pubsub.pubsub as pubsub_module
+import libp2p.transport.tcp.tcp as tcp_module
+import trio
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.swarm import Swarm
+from libp2p.peer.peerstore import env_to_send_in_RPC
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.pubsub.utils import maybe_consume_signed_record
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+
+log = logging.getLogger("chorus.mesh")
+
+VERSION = "0.8.1"
+#: Outgoing gossip frames that may wait for one peer. libp2p's 32 lose messages in any burst.
+QUEUE_FRAMES = 4096
+#: The receive window is topped up when this much of it has been read.
+_TOP_UP_BYTES = yamux.DEFAULT_WINDOW_SIZE // 2
+#: Seconds for which our own signed address record is reused.
+_RECORD_S = 30.0
+
+#: What is patched or called although it is private, with the parameters relied on.
+_RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
+    (SwarmConn._handle_muxed_stream, ("self", "muxed_stream")),
+    (SwarmConn.close, ("self",)),
+    (Yamux.close, ("self", "error_code")),
+    (Yamux._write_frame, ("self", "data")),
+    (YamuxStream._auto_tune_and_send_window_update, ("self", "bytes_read")),
+    (Pubsub.stream_handler, ("self", "stream")),
+    (Pubsub.continuously_read_stream, ("self", "stream")),
+    (Pubsub.push_msg, ("self", "msg_forwarder", "msg")),
+    (Pubsub.notify_subscriptions, ("self", "publish_message")),
+    (RpcQueue.__init__, ("self", "max_size", "max_message_size")),
+    (Swarm._dial_addr_single_attempt, ("self", "addr", "peer_id", "source")),
+    (env_to_send_in_RPC, ("host",)),
+    (maybe_consume_signed_record, ("msg", "host", "peer_id")),
+    (read_varint_prefixed_bytes_limited, ("reader", "max_length")),
+    (tcp_module._set_reuse_flags, ("sock",)),
+)
+
+_applied = False
+
+
+def apply() -> None:
+    """Patch libp2p, once a process.
+
+    Raises:
+        RuntimeError: another version of libp2p is installed than the patches were written for.
+    """
+    global _applied
+    if _applied:
+        return
+    check()
+    SwarmConn._handle_muxed_stream = _fenced(SwarmConn._handle_muxed_stream)
+    SwarmConn.close = _announced(SwarmConn.close)
+    Yamux.close = _marked(Yamux.close)
+    Yamux._write_frame = _write_frame
+    YamuxStream._auto_tune_and_send_window_update = _top_up
+    RpcQueue.__init__.__defaults__ = (QUEUE_FRAMES, RpcQueue.__init__.__defaults__[1])
+    tcp_module._set_reuse_flags = _reuse_address_only
+    pubsub_module.env_to_send_in_RPC = gossipsub_module.env_to_send_in_RPC = _own_record
+    pubsub_module.maybe_consume_signed_record = gossipsub_module.maybe_consume_signed_record = _consume_record
+    _applied = True
+
+
+def check() -> None:
+    """Whether this is the libp2p that the patches fit.
+
+    Raises:
+        RuntimeError: it isn't; says what differs.
+    """
+    version = importlib.metadata.version("libp2p")
+    if version != VERSION:
+        raise RuntimeError(f"libp2p {version} is installed; this mesh needs {VERSION}")
+    for function, expected in _RELIED_ON:
+        found = tuple(inspect.signature(function).parameters)
+        if found != expected:
+            raise RuntimeError(f"libp2p's {function.__qualname__} takes {found}, not {expected}")
+
+
+def quiet() -> None:
+    """Send libp2p's log to this program's own handlers only: it would write over the console otherwise."""
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if name.partition(".")[0] == "libp2p" and isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.propagate = True
+            logger.setLevel(logging.NOTSET)
+    root = logging.getLogger("libp2p")
+    root.handlers[:] = [logging.NullHandler()]
+    root.setLevel(logging.ERROR)
+    # Where nobody set up logging, Python's last resort would still print: only real handlers get to see libp2p's lines.
+    root.propagate = bool(logging.getLogger().handlers)
+
+
+# -- fences and hooks ----------------------------------------------------------------------------------------------
+
+
+def _fenced(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def _handle_muxed_stream(self: Any, muxed_stream: Any) -> None:
+        """No exception of a stream handler leaves its stream; no connection holds more streams than it may."""
+        table = getattr(self.swarm, "chorus_table", None)
+        connection = table.of(self.muxed_conn) if table is not None else None
+        if connection is not None and connection.inbound_streams >= self.swarm.chorus_max_streams:
+            await _reset(muxed_stream)
+            return
+        if connection is not None:
+            connection.inbound_streams += 1
+        try:
+            await inner(self, muxed_stream)
+        except Exception as error:
+            log.info("a stream of %s ended with %s: %s", self.muxed_conn.peer_id, type(error).__name__, error)
+            await _reset(muxed_stream)
+        finally:
+            if connection is not None:
+                connection.inbound_streams -= 1
+
+    return _handle_muxed_stream
+
+
+async def _reset(muxed_stream: Any) -> None:
+    try:
+        await muxed_stream.reset()
+    except Exception as error:
+        log.debug("resetting a stream failed: %s", error)
+
+
+def _announced(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def close(self: Any) -> None:
+        """The peer table hears of it first: libp2p notifies only after it has slept for a while."""
+        table = getattr(self.swarm, "chorus_table", None)
+        if table is not None and not self.event_closed.is_set():
+            table.closed(self, not getattr(self.muxed_conn, "chorus_closed_here", False) and _ended(self.muxed_conn))
+        await inner(self)
+
+    return close
+
+
+def _ended(muxed_conn: Any) -> bool:
+    """Whether the connection had ended before anybody here asked to close it: the other side closed."""
+    return bool(muxed_conn.event_shutting_down.is_set() or muxed_conn.event_closed.is_set())
+
+
+def _marked(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def close(self: Any, error_code: int = yamux.GO_AWAY_NORMAL) -> None:
+        if not self.event_shutting_down.is_set():
+            self.chorus_closed_here = True
+        await inner(self, error_code)
+
+    return close
+
+
+def _reuse_address_only(sock: Any) -> None:
+    """Without SO_REUSEPORT, which would let a second node take half of the first one's connections in silence."""
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+
+
+# -- speed: the same bytes on the wire, fewer of them ----------------------------------------------------------------
+
+
+async def _write_frame(self: Any, data: bytes) -> None:
+    """Yamux's ``_write_frame`` without taking each frame apart again for a debug line nobody reads."""
+    async with self._write_lock:
+        await self.secured_conn.write(data)
+
+
+async def _top_up(self: Any, *, bytes_read: int = 0) -> None:
+    """Top the sender's window up once half of it has been read, not at every read; the window stays at 256 KiB.
+
+    Shielded, as the bytes have left the buffer already: a cancelled read would lose them.
+    """
+    self._pending_recv_release += bytes_read
+    pending = self._pending_recv_release
+    if pending >= _TOP_UP_BYTES:
+        self._pending_recv_release = 0
+        self.recv_window += pending
+        with trio.CancelScope(shield=True):
+            frame = struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, pending)
+            try:
+                await self.conn._write_frame(frame)
+            except Exception as error:
+                log.debug("a window update failed: %s", error)
+
+
+def _own_record(host: Any) -> tuple[bytes, bool]:
+    """Our signed address record, rebuilt every half minute instead of with every message."""
+    cached = getattr(host, "chorus_record", None)
+    now = trio.current_time()
+    if cached is None or cached[1] < now:
+        cached = host.chorus_record = (env_to_send_in_RPC(host)[0], now + _RECORD_S)
+    return cached[0], False
+
+
+def _consume_record(msg: Any, host: Any, peer_id: Any) -> bool:
+    """A peer's record is verified when it differs from the one verified last, not with every message."""
+    if not msg.HasField("senderRecord"):
+        return True
+    verified: dict[Any, bytes] = host.__dict__.setdefault("chorus_verified", {})
+    if verified.get(peer_id) == msg.senderRecord:
+        return True
+    if not maybe_consume_signed_record(msg, host, peer_id):
+        return False
+    if len(verified) >= 512:
+        verified.clear()
+    verified[peer_id] = msg.senderRecord
+    return True
