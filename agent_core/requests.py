@@ -6,15 +6,19 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
 from agent_core.caller import Caller
-from agent_core.errors import InvalidInput, NotFound, Refused, TooLarge
-from agent_core.feeds.model import MAX_BODY_BYTES, MAX_HEADER_BYTES, Entry
+from agent_core.errors import Conflict, InvalidInput, NotFound, Refused, TooLarge
+from agent_core.feeds.model import MAX_BODY_BYTES, MAX_HEADER_BYTES, Entry, EntryKey
 from agent_core.ids import uuid7
 from agent_core.roster.model import Authority, Member
 from agent_core.views import ViewContext
+
+E = TypeVar("E", bound=StrEnum)
 
 #: What the feed adds around a header's data: author, numbers, clock, ids.
 _HEADER_FRAME_BYTES = 1024
@@ -86,6 +90,23 @@ def by_prefix(prefix: str, ids: Iterable[str], what: str) -> str:
     return found.pop()
 
 
+def words(choices: Iterable[str]) -> str:
+    """Choices as a person reads them, with commas."""
+    return ", ".join(choices)
+
+
+def one_of(kind: type[E], text: str, what: str) -> E:
+    """The member of an enumeration that a person typed.
+
+    Raises:
+        InvalidInput: there is none; lists them.
+    """
+    try:
+        return kind(text.strip().lower())
+    except ValueError as exc:
+        raise InvalidInput(f"{text[:40]!r} is no {what}.", f"Choose from: {words(kind)}.") from exc
+
+
 def text_body(text: str, what: str) -> bytes:
     """A text as an entry's body.
 
@@ -127,27 +148,41 @@ def check_header(data: msgspec.Struct) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
+class Made:
+    """The entry that an operation made."""
+
     order: tuple[str, str, int, int]
-    hash: str
+    type: str
+    hash: str  #: hex
+    id: str  #: short id
+    key: EntryKey
 
 
 class OperationIndex:
     """Which entry an author's operation id made first, so that a repeat is answered before it is judged anew."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, str], _First] = {}
+        self._made: dict[tuple[str, str], Made] = {}
 
     def add(self, entry: Entry) -> None:
         """Take an entry in; the least in order is the first, whichever arrives first."""
         if not entry.header.op:
             return
-        key = (entry.header.author, entry.header.op)
-        known = self._first.get(key)
+        at = (entry.header.author, entry.header.op)
+        known = self._made.get(at)
         if known is None or entry.order < known.order:
-            self._first[key] = _First(entry.order, entry.hash.hex())
+            self._made[at] = Made(entry.order, entry.header.type, entry.hash.hex(), entry.id, entry.key)
 
-    def find(self, author: str, op: str) -> str | None:
-        """The hash (hex) of the entry that the operation made, if it is known."""
-        known = self._first.get((author, op)) if op else None
-        return known.hash if known else None
+    def find(self, author: str, op: str, type: str) -> Made | None:
+        """What the operation made, if it is known.
+
+        Raises:
+            Conflict: it made an entry of another type.
+        """
+        made = self._made.get((author, op)) if op else None
+        if made is not None and made.type != type:
+            raise Conflict(
+                f"The operation id {op} was used before, for another operation ({made.type}).",
+                "Make a new operation id for every operation.",
+            )
+        return made

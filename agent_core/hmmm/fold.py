@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 
 from agent_core.feeds.model import Entry
 from agent_core.hmmm.model import HMMM_MESSAGE, HMMM_PROCEED, MessageData, Post, Proceed, ProceedData
@@ -11,73 +12,77 @@ from agent_core.requests import OperationIndex
 
 
 class RoomState:
-    """One room: its messages by hash, and the ``proceed`` entries by the plan they name."""
+    """One room: its messages by hash, and the ``proceed`` entries by the plan they name.
+
+    What is derived from the messages is kept until the next one comes: views ask far more often than that.
+    """
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.posts: dict[str, Post] = {}
         self.proceeds: dict[str, dict[str, Proceed]] = defaultdict(dict)
-        # Derived once and kept until the next message: views ask for them far more often than messages come.
-        self._ordered: list[Post] | None = None
-        self._in_threads: list[tuple[Post, Post]] | None = None
 
     def add(self, post: Post) -> None:
+        """Take a message in."""
         self.posts[post.hash] = post
-        self._ordered = self._in_threads = None
+        for derived in ("ordered", "participants", "roots", "threads", "stances"):
+            self.__dict__.pop(derived, None)
 
+    @cached_property
     def ordered(self) -> list[Post]:
         """The messages by (hlc, author, epoch, seq)."""
-        if self._ordered is None:
-            self._ordered = sorted(self.posts.values(), key=lambda p: p.order)
-        return self._ordered
+        return sorted(self.posts.values(), key=lambda p: p.order)
 
-    def above(self, post: Post) -> Post | None:
-        """What a message hangs under: its parent, else its thread's first message; nothing when neither is known here."""
-        parent = self.posts.get(post.data.parent) or self.posts.get(post.data.thread)
-        return None if parent is None or parent.hash == post.hash else parent
+    @cached_property
+    def participants(self) -> tuple[str, ...]:
+        """The peer ids that wrote here, sorted."""
+        return tuple(sorted({p.author for p in self.posts.values()}))
 
-    def in_threads(self) -> list[tuple[Post, Post]]:
-        """Each message with its thread's first one: threads by that one, replies under what they answer.
+    @cached_property
+    def roots(self) -> dict[str, Post]:
+        """By message, in thread order, the first one of its thread: threads by their first, replies under what they answer.
 
         A message whose parent is unknown stands at the root. Links that run in a circle, which no honest writer can make,
         are cut at their least message.
         """
-        if self._in_threads is not None:
-            return self._in_threads
         children: dict[str, list[Post]] = defaultdict(list)
-        roots = []
-        for post in self.ordered():
-            parent = self.above(post)
+        top = []
+        for post in self.ordered:
+            parent = self._above(post)
             if parent is None:
-                roots.append(post)
+                top.append(post)
             else:
                 children[parent.hash].append(post)
-        placed: dict[str, Post] = {}
-        for root in [*roots, *self.ordered()]:
+        roots: dict[str, Post] = {}
+        for root in [*top, *self.ordered]:
             todo = [root]
             while todo:
                 post = todo.pop()
-                if post.hash not in placed:
-                    placed[post.hash] = root
+                if post.hash not in roots:
+                    roots[post.hash] = root
                     todo.extend(reversed(children[post.hash]))
-        self._in_threads = [(self.posts[hash], root) for hash, root in placed.items()]
-        return self._in_threads
+        return roots
 
+    def _above(self, post: Post) -> Post | None:
+        """What a message hangs under: its parent, else its thread's first message; nothing when neither is known here."""
+        return self.posts.get(post.data.parent) or self.posts.get(post.data.thread)
+
+    @cached_property
     def threads(self) -> dict[str, list[Post]]:
         """Each thread's messages in time order, by the hash of its first one."""
-        root_of = {post.hash: root.hash for post, root in self.in_threads()}
         threads: dict[str, list[Post]] = defaultdict(list)
-        for post in self.ordered():
-            threads[root_of[post.hash]].append(post)
-        return threads
+        for post in self.ordered:
+            threads[self.roots[post.hash].hash].append(post)
+        return dict(threads)
 
+    @cached_property
     def stances(self) -> dict[str, dict[str, Post]]:
         """By message, by author: the last message in which that author took a stance on it."""
         standing: dict[str, dict[str, Post]] = defaultdict(dict)
-        for post in self.ordered():
+        for post in self.ordered:
             if post.data.stance and post.data.parent:
                 standing[post.data.parent][post.author] = post
-        return standing
+        return dict(standing)
 
 
 class RoomsFold:
@@ -126,8 +131,8 @@ class RoomsFold:
         return tuple(
             (
                 room.id,
-                tuple((post.hash, root.hash) for post, root in room.in_threads()),
-                tuple(sorted((on, tuple(sorted(p.hash for p in by.values()))) for on, by in room.stances().items())),
+                tuple((post, root.hash) for post, root in room.roots.items()),
+                tuple(sorted((on, tuple(sorted(p.hash for p in by.values()))) for on, by in room.stances.items())),
                 tuple(sorted((plan, tuple(sorted(by))) for plan, by in room.proceeds.items())),
             )
             for _, room in sorted(self.rooms.items())

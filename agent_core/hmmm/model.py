@@ -21,6 +21,7 @@ HMMM_PROCEED = "hmmm.proceed"
 #: Where messages that name no room go: the discussion about the discussion.
 META_ROOM = "meta"
 MAX_MENTIONS = 32
+MAX_HOPS = 1_000_000
 #: A ``proceed`` names at most so many heads: what its header has room for.
 MAX_SEEN = 64
 
@@ -69,7 +70,7 @@ class MessageData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     weight: _Word = ""
     citations: Annotated[tuple[Cited, ...], Meta(max_length=MAX_CITATIONS)] = ()
     mentions: Annotated[tuple[_Name, ...], Meta(max_length=MAX_MENTIONS)] = ()
-    hop_count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  #: replies among agents since a person last spoke
+    hop_count: Annotated[int, Meta(ge=0, le=MAX_HOPS)] = 0  #: replies among agents since a person last spoke
 
 
 class ProceedData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,152 @@
+"""Rooms as people see them: the list, one room in thread order, who stands where, and what waits for a person."""
+
+from __future__ import annotations
+
+from agent_core import shapes
+from agent_core.hmmm.fold import RoomsFold, RoomState
+from agent_core.hmmm.machine import Escalation, Periods, Plan, Standing, escalations, plans
+from agent_core.hmmm.model import Post, Stance
+from agent_core.roster.model import Kind
+from agent_core.views import ViewContext
+
+#: How much of the last message the list of rooms shows, characters.
+EXCERPT_CHARS = 120
+
+
+def rooms(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shapes.Room, ...]:
+    """All rooms with a message, the liveliest first."""
+    lively = sorted((r for r in fold.rooms.values() if r.posts), key=lambda r: r.ordered[-1].order, reverse=True)
+    return tuple(room_of(room, ctx, periods) for room in lively)
+
+
+def room_of(room: RoomState, ctx: ViewContext, periods: Periods) -> shapes.Room:
+    """One room as the list shows it. A room without messages is empty, not an error."""
+    posts = room.ordered
+    found = room_plans(room, ctx, periods)
+    text, missing = ctx.text(posts[-1].key) if posts else ("", "")
+    return shapes.Room(
+        id=room.id,
+        messages=len(posts),
+        participants=tuple(sorted(map(ctx.name, room.participants))),
+        last_at=ctx.at(posts[-1].hlc) if posts else "",
+        last_text=f"({missing})" if missing else " ".join(text[: 4 * EXCERPT_CHARS].split())[:EXCERPT_CHARS],
+        escalated=bool(room_escalations(room, found, ctx)),
+        plan=found[-1].standing if found else Standing.NONE,
+    )
+
+
+def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: int = 0) -> shapes.RoomView:
+    """A room opened: threads by their first message, replies under what they answer.
+
+    Args:
+        fold: all rooms.
+        ctx: the surroundings.
+        id: the room; one that nobody has written to is empty.
+        periods: the objection periods.
+        limit: the newest so many messages; 0 for all.
+    """
+    room = fold.rooms.get(id) or RoomState(id)
+    newest = {p.hash for p in (room.ordered[-limit:] if limit > 0 else room.ordered)}
+    messages = tuple(message(room, room.posts[hash], ctx) for hash in room.roots if hash in newest)
+    stances = {
+        room.posts[on].id: _count([p.data.stance for p in by.values()])
+        for on, by in room.stances.items()
+        if on in room.posts
+    }
+    return shapes.RoomView(room=room_of(room, ctx, periods), messages=messages, stances=stances)
+
+
+def message(room: RoomState, post: Post, ctx: ViewContext) -> shapes.Message:
+    """One message. Its parent is empty where that isn't known here."""
+    text, missing = ctx.text(post.key)
+    member = ctx.member(post.author)
+    parent = room.posts.get(post.data.parent)
+    return shapes.Message(
+        id=post.id,
+        key=str(post.key),
+        at=ctx.at(post.hlc),
+        author=ctx.name(post.author),
+        author_peer=post.author,
+        kind=member.kind if member else "",
+        via=post.via,
+        room=room.id,
+        thread=room.roots[post.hash].id,
+        parent=parent.id if parent else "",
+        intent=post.data.intent,
+        text=text,
+        missing="" if missing == "no body" else missing,
+        citations=tuple(
+            shapes.Citation(address=c.address, reason=c.reason, version=c.version) for c in post.data.citations
+        ),
+        mentions=post.data.mentions,
+        stance=post.data.stance,
+        weight=post.data.weight,
+        you=post.author == ctx.me,
+    )
+
+
+def room_plans(room: RoomState, ctx: ViewContext, periods: Periods) -> list[Plan]:
+    """The room's plans under this roster."""
+    names = {m.agent_id for m in ctx.roster.members.values() if m.kind == Kind.HUMAN} if ctx.roster else set()
+    return plans(room, lambda peer: _is_human(ctx, peer), lambda name: name.split("~")[0] in names, periods)
+
+
+def room_escalations(room: RoomState, found: list[Plan], ctx: ViewContext) -> list[Escalation]:
+    """The room's threads that need a person."""
+    proceeding = frozenset(p.post.hash for p in found if p.standing is Standing.PROCEEDING)
+    return escalations(room, lambda peer: _is_human(ctx, peer), proceeding, ctx.now_ms)
+
+
+def attention(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shapes.Attention, ...]:
+    """What waits here: threads that need a person, and messages that name this one and that it hasn't answered."""
+    found: list[shapes.Attention] = []
+    for room in fold.rooms.values():
+        for escalation in room_escalations(room, room_plans(room, ctx, periods), ctx):
+            found.append(
+                shapes.Attention(
+                    id=f"escalation:{escalation.root.id}:{escalation.at.id}",
+                    at=ctx.at(escalation.at.hlc),
+                    kind="escalation",
+                    text=f"{room.id}: {ctx.name(escalation.root.author)}’s thread needs a person, {escalation.why}",
+                    target=f"room:{room.id}",
+                    urgent=True,
+                )
+            )
+        found.extend(_mentions(room, ctx))
+    return tuple(sorted(found, key=lambda a: (a.at, a.id), reverse=True))
+
+
+def _mentions(room: RoomState, ctx: ViewContext) -> list[shapes.Attention]:
+    me = ctx.member(ctx.me)
+    if me is None:
+        return []
+    names = {me.agent_id, ctx.name(ctx.me), f"role:{me.role}", *(f"expertise:{c}" for c in me.capabilities)}
+    found = []
+    for thread in room.threads.values():
+        answered = max((p.order for p in thread if p.author == ctx.me), default=None)
+        for post in thread:
+            named = not names.isdisjoint(post.data.mentions) and post.author != ctx.me
+            if named and (answered is None or post.order > answered):
+                found.append(
+                    shapes.Attention(
+                        id=f"mention:{post.id}",
+                        at=ctx.at(post.hlc),
+                        kind="mention",
+                        text=f"{room.id}: {ctx.name(post.author)} mentions you",
+                        target=f"room:{room.id}",
+                    )
+                )
+    return found
+
+
+def _is_human(ctx: ViewContext, peer: str) -> bool:
+    member = ctx.member(peer)
+    return member is not None and member.kind == Kind.HUMAN
+
+
+def _count(stances: list[str]) -> shapes.Stances:
+    return shapes.Stances(
+        agree=stances.count(Stance.AGREE),
+        disagree=stances.count(Stance.DISAGREE),
+        abstain=stances.count(Stance.ABSTAIN),
+    )

@@ -1,0 +1,189 @@
+"""What can be done with addresses: get, put, delete, ls, log, diff; and the records that the leader puts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from agent_core import shapes
+from agent_core.caller import Caller
+from agent_core.errors import Conflict, InvalidInput, NotFound, TooLarge
+from agent_core.feeds.model import MAX_BODY_BYTES, Appender, Draft
+from agent_core.requests import check_header, operation_id, writer
+from agent_core.ucxl import views
+from agent_core.ucxl.address import Address, parse, parse_place
+from agent_core.ucxl.citations import cite
+from agent_core.ucxl.fold import UcxlFold
+from agent_core.ucxl.graph import Graph
+from agent_core.ucxl.model import MAX_MEDIA_CHARS, MAX_NOTE_CHARS, MAX_PARENTS, UCXL_PUT, PutData
+from agent_core.views import ViewContext
+
+#: ``if_match`` for an address that must not be there yet.
+NONE = "none"
+
+
+class UcxlService:
+    """The operations of addresses.
+
+    Args:
+        appender: where entries are written.
+        fold: gives the fold in force; it is replaced when what is visible shrinks.
+        context: gives the surroundings of a view as they are now.
+    """
+
+    def __init__(self, appender: Appender, fold: Callable[[], UcxlFold], context: Callable[[], ViewContext]) -> None:
+        self._appender = appender
+        self._fold = fold
+        self._context = context
+
+    def get(self, address: str, version: str = "") -> shapes.Content:
+        """The content of an address; see :func:`agent_core.ucxl.views.get`."""
+        return views.get(self._fold(), self._context(), address, version)
+
+    def ls(self, pattern: str = "") -> tuple[shapes.AddressInfo, ...]:
+        """The addresses that a pattern covers; see :func:`agent_core.ucxl.views.listing`."""
+        return views.listing(self._fold(), self._context(), pattern)
+
+    def log(self, address: str) -> tuple[shapes.Version, ...]:
+        """All versions, newest first; see :func:`agent_core.ucxl.views.log`."""
+        return views.log(self._fold(), self._context(), address)
+
+    def diff(self, address: str, old: str = "", new: str = "") -> shapes.Diff:
+        """A unified diff of two versions; see :func:`agent_core.ucxl.views.diff`."""
+        return views.diff(self._fold(), self._context(), address, old, new)
+
+    def latest(self, address: str) -> str:
+        """The hash of an address' latest version; empty if it has none. Citations store it."""
+        return views.latest_hash(self._fold(), address)
+
+    async def put(self, request: shapes.PutRequest, caller: Caller) -> shapes.Posted:
+        """Write a new version: it replaces all heads known here, so it merges siblings.
+
+        Raises:
+            InvalidAddress: it doesn't parse, has wildcards, or names a version.
+            TooLarge: more than 32 KiB.
+            Conflict: ``if_match`` isn't the latest any more.
+            InvalidInput: the data isn't base64, or media type, note or citations can't be.
+            Refused: this node may not write.
+        """
+        content = _content(request.data)
+        place = _writable(request.address)
+        ctx = self._context()
+        op = operation_id(request.op_id, ctx.now_ms)
+        if done := self._repeated(ctx, place, op):
+            return done
+        writer(ctx, caller)
+        graph = self._fold().graphs.get(str(place))
+        _match(place, graph, request.if_match)
+        data = PutData(
+            address=str(place),
+            parents=_parents(graph),
+            media=_bounded(request.media, MAX_MEDIA_CHARS, "media type"),
+            note=_bounded(request.note, MAX_NOTE_CHARS, "note"),
+            citations=cite(request.citations, self.latest),
+        )
+        return await self._append(data, content, caller, op)
+
+    async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> shapes.Posted:
+        """Write a tombstone; history stays.
+
+        Raises:
+            InvalidAddress, Refused: as :meth:`put`.
+            NotFound: nothing is there, or it is deleted already.
+        """
+        place = _writable(address)
+        ctx = self._context()
+        op = operation_id(op_id, ctx.now_ms)
+        if done := self._repeated(ctx, place, op):
+            return done
+        writer(ctx, caller)
+        graph = self._fold().graphs.get(str(place))
+        if graph is None or all(v.data.deleted for v in graph.heads()):
+            raise NotFound(f"There is nothing at {place} to delete.", "`ucxl ls` lists what there is.")
+        data = PutData(
+            address=str(place),
+            parents=_parents(graph),
+            media="",
+            note=_bounded(note, MAX_NOTE_CHARS, "note"),
+            deleted=True,
+        )
+        return await self._append(data, None, caller, op)
+
+    async def record(self, address: str, text: str, op: str) -> None:
+        """Put what the node itself has to record, unless an entry of this operation is there already, by whomever.
+
+        Raises:
+            ChorusError: as the appender does.
+        """
+        place = parse_place(address)
+        graph = self._fold().graphs.get(str(place))
+        if graph is not None and any(v.op == op for v in graph.versions.values()):
+            return
+        data = PutData(address=str(place), parents=_parents(graph), media="text/markdown")
+        await self._append(data, text.encode()[:MAX_BODY_BYTES], Caller(), op)
+
+    def _repeated(self, ctx: ViewContext, place: Address, op: str) -> shapes.Posted | None:
+        made = self._fold().operations.find(ctx.me, op, UCXL_PUT)
+        if made is None:
+            return None
+        return shapes.Posted(id=made.id, key=str(made.key), delivered=0, address=str(place), version=made.hash)
+
+    async def _append(self, data: PutData, content: bytes | None, caller: Caller, op: str) -> shapes.Posted:
+        check_header(data)
+        entry = (await self._appender.append([Draft(UCXL_PUT, data, content, caller.via, caller.login, op)]))[0]
+        return shapes.Posted(
+            id=entry.id, key=str(entry.key), delivered=0, address=data.address, version=entry.hash.hex()
+        )
+
+
+def _writable(text: str) -> Address:
+    place = parse_place(text)
+    named = parse(text)
+    if named != place:
+        raise InvalidInput(
+            f"{text[:80]!r} names a version, a query or a fragment, and only an address itself can be written.",
+            f"Write to {place}.",
+        )
+    return place
+
+
+def _content(data: str) -> bytes:
+    if len(data) > 4 * (MAX_BODY_BYTES // 3 + 1):
+        raise _too_large(len(data) * 3 // 4)
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidInput("The content is not base64.", "Encode it as base64 (RFC 4648), with padding.") from exc
+    if len(content) > MAX_BODY_BYTES:
+        raise _too_large(len(content))
+    return content
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(
+        f"The content has about {size:,} bytes; the limit is {MAX_BODY_BYTES:,}, since blocks aren't in this version.",
+        "Split it over several addresses.",
+    )
+
+
+def _match(place: Address, graph: Graph | None, if_match: str) -> None:
+    if not if_match:
+        return
+    latest = graph.latest() if graph else None
+    if if_match == NONE:
+        if latest is not None and not latest.data.deleted:
+            raise Conflict(f"{place} exists already, at version {latest.hash}.", "Read it, then write with --if-match.")
+    elif latest is None or latest.hash != if_match:
+        found = f"its latest version is {latest.hash}" if latest else "nothing is there"
+        raise Conflict(f"{place} has moved on: {found}, not {if_match[:64]}.", "Read it again and merge your change.")
+
+
+def _parents(graph: Graph | None) -> tuple[str, ...]:
+    return tuple(v.hash for v in graph.heads()[:MAX_PARENTS]) if graph else ()
+
+
+def _bounded(text: str, limit: int, what: str) -> str:
+    if len(text) > limit:
+        raise InvalidInput(f"The {what} has {len(text):,} characters; the limit is {limit}.", "Shorten it.")
+    return text
