@@ -17,7 +17,7 @@ from agent_core.roster.model import Kind
 SEED_BYTES = 32
 
 
-class _Card(msgspec.Struct, frozen=True):
+class Card(msgspec.Struct, frozen=True):
     """What is fixed when the home is made, beside the keys."""
 
     kind: Kind
@@ -54,14 +54,23 @@ def load(directory: Path) -> Identity:
         age = x25519.Identity.from_str(_read(directory / "age").decode().strip())
     except (ValueError, UnicodeDecodeError, pyrage.IdentityError) as exc:
         raise _broken(directory / "age", "it isn't an age identity") from exc
-    try:
-        card = msgspec.json.decode(_read(directory / "card.json"), type=_Card)
-    except msgspec.MsgspecError as exc:
-        raise _broken(directory / "card.json", str(exc)) from exc
+    card = load_card(directory)
     peer_id = _peer_id(seed)
     if card.peer_id != peer_id:
         raise _broken(directory / "ed25519", f"it is the key of {peer_id}, and this home is {card.peer_id}")
     return Identity(peer_id, card.kind, seed, str(age), str(age.to_public()))
+
+
+def load_card(directory: Path) -> Card:
+    """Whose home this is, without opening its keys.
+
+    Raises:
+        StoreError: the card is missing or broken.
+    """
+    try:
+        return msgspec.json.decode(_read(directory / "card.json"), type=Card)
+    except msgspec.MsgspecError as exc:
+        raise _broken(directory / "card.json", str(exc)) from exc
 
 
 def create(directory: Path, kind: Kind, random: Callable[[int], bytes] = os.urandom) -> Identity:
@@ -77,7 +86,7 @@ def create(directory: Path, kind: Kind, random: Callable[[int], bytes] = os.uran
     if not (directory / "age").exists():
         write_whole(directory / "age", f"{x25519.Identity.generate()}\n".encode())
     seed = _seed(directory)
-    write_whole(directory / "card.json", msgspec.json.encode(_Card(kind, _peer_id(seed))))
+    write_whole(directory / "card.json", msgspec.json.encode(Card(kind, _peer_id(seed))))
     return load(directory)
 
 
