@@ -1,4 +1,4 @@
-"""What can be done with decisions: propose, vote, withdraw, list, show."""
+"""What can be done with decisions: propose, vote, withdraw. They are read through ``views``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class DecisionsService:
-    """The operations of decisions.
+    """The changing operations of decisions.
 
     Args:
         appender: where entries are written.
@@ -55,20 +55,6 @@ class DecisionsService:
         self._appender = appender
         self._fold = fold
         self._context = context
-
-    def list(self) -> tuple[shapes.Decision, ...]:
-        """All decisions, newest first."""
-        return views.listing(self._fold(), self._context())
-
-    def show(self, id: str) -> shapes.Decision:
-        """One decision by any unique beginning of its id.
-
-        Raises:
-            NotFound: there is none.
-            InvalidInput: several begin so.
-        """
-        ctx = self._context()
-        return views.decision(views.find(self._fold(), ctx, id), ctx)
 
     async def propose(self, request: shapes.ProposeRequest, caller: Caller) -> shapes.Posted:
         """Put something to the vote.

@@ -1,4 +1,4 @@
-"""What can be done in rooms: list, show, post; and the proposer's own ``proceed`` when a plan's time has come."""
+"""What can be done in rooms: post; and the proposer's own ``proceed`` when a plan's time has come. ``views`` reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 
 from agent_core import shapes
 from agent_core.caller import Caller
-from agent_core.errors import ChorusError, InvalidInput, NotFound
+from agent_core.errors import ChorusError, InvalidInput
 from agent_core.feeds.model import Appender, Draft, Head
 from agent_core.hmmm import views
 from agent_core.hmmm.fold import RoomsFold, RoomState
@@ -55,7 +55,7 @@ class RoomsStatistics:
 
 
 class RoomsService:
-    """The operations of rooms.
+    """The changing operations of rooms.
 
     Args:
         appender: where entries are written.
@@ -83,23 +83,6 @@ class RoomsService:
         self.periods = periods
         self._changed = trio.Event()
         self._posted = self._proceeded = 0
-
-    def rooms(self) -> tuple[shapes.Room, ...]:
-        """All rooms, the liveliest first."""
-        return views.rooms(self._fold(), self._context(), self.periods)
-
-    def show(self, room: str, limit: int = 0) -> shapes.RoomView:
-        """A room opened, the newest ``limit`` messages of it (0 for all).
-
-        Raises:
-            InvalidInput: no room can have this name.
-            NotFound: nobody has written to it.
-        """
-        id = room_id(room)
-        state = self._fold().rooms.get(id)
-        if state is None or not state.posts:
-            raise NotFound(f"There is no room {id} here yet.", f"`hmmm post {id} TEXT` writes its first message.")
-        return views.view(self._fold(), self._context(), id, self.periods, limit)
 
     async def post(self, request: shapes.PostRequest, caller: Caller) -> shapes.Posted:
         """Write a message; the first one makes the room.

@@ -1,4 +1,4 @@
-"""What can be done with addresses: get, put, delete, ls, log, diff; and the records that the leader puts."""
+"""What can be done with addresses: put, delete, and the records that the leader puts. They are read through ``views``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NONE = "none"
 
 
 class UcxlService:
-    """The operations of addresses.
+    """The changing operations of addresses.
 
     Args:
         appender: where entries are written.
@@ -36,22 +36,6 @@ class UcxlService:
         self._appender = appender
         self._fold = fold
         self._context = context
-
-    def get(self, address: str, version: str = "") -> shapes.Content:
-        """The content of an address; see :func:`agent_core.ucxl.views.get`."""
-        return views.get(self._fold(), self._context(), address, version)
-
-    def ls(self, pattern: str = "") -> tuple[shapes.AddressInfo, ...]:
-        """The addresses that a pattern covers; see :func:`agent_core.ucxl.views.listing`."""
-        return views.listing(self._fold(), self._context(), pattern)
-
-    def log(self, address: str) -> tuple[shapes.Version, ...]:
-        """All versions, newest first; see :func:`agent_core.ucxl.views.log`."""
-        return views.log(self._fold(), self._context(), address)
-
-    def diff(self, address: str, old: str = "", new: str = "") -> shapes.Diff:
-        """A unified diff of two versions; see :func:`agent_core.ucxl.views.diff`."""
-        return views.diff(self._fold(), self._context(), address, old, new)
 
     def latest(self, address: str) -> str:
         """The hash of an address' latest version; empty if it has none. Citations store it."""
