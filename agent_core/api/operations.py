@@ -1,0 +1,134 @@
+"""The facade: every operation of a node, once, typed. Control socket, HTTP and MCP call nothing else (SPEC section 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from agent_core.api import views
+from agent_core.api.parts import NodeParts
+from agent_core.api.reading import Reading
+from agent_core.api.registry import Operation, operation, operations_of
+from agent_core.api.requests import (
+    DeleteRequest,
+    EndPreview,
+    Kept,
+    Nothing,
+    PurgeRequest,
+    TriggerRequest,
+    WithdrawRequest,
+)
+from agent_core.caller import Caller
+from agent_core.feeds.model import EntryKey
+from agent_core.shapes import (
+    Election,
+    Posted,
+    PostRequest,
+    ProposeRequest,
+    PutRequest,
+    Verification,
+    VoteRequest,
+)
+
+#: Longest wait for a confirmation that a caller may ask for, seconds.
+MAX_WAIT_S = 600.0
+
+
+class Facade(Reading):
+    """All operations of a running node.
+
+    Args:
+        parts: the collaborators.
+    """
+
+    def __init__(self, parts: NodeParts) -> None:
+        super().__init__(parts.sources)
+        self._parts = parts
+
+    @operation("election.trigger", changes=True)
+    async def election_trigger(self, request: TriggerRequest, caller: Caller) -> Election:
+        """Call an election now."""
+        await self._parts.election.trigger(request.reason)
+        return self._sources.election()
+
+    @operation("election.resign", changes=True)
+    async def election_resign(self, request: Nothing, caller: Caller) -> Election:
+        """Hand the lead over to the best other voter."""
+        await self._parts.election.resign()
+        return self._sources.election()
+
+    @operation("hmmm.post", changes=True)
+    async def hmmm_post(self, request: PostRequest, caller: Caller) -> Posted:
+        """Say something in a room."""
+        return await self._delivered(await self._parts.rooms.post(request, caller), request.wait_s)
+
+    @operation("decisions.propose", changes=True)
+    async def decisions_propose(self, request: ProposeRequest, caller: Caller) -> Posted:
+        """Put something to the vote."""
+        return await self._delivered(await self._parts.decisions.propose(request, caller), request.wait_s)
+
+    @operation("decisions.vote", changes=True)
+    async def decisions_vote(self, request: VoteRequest, caller: Caller) -> Posted:
+        """Vote on a decision, or change the vote while it is open."""
+        return await self._delivered(await self._parts.decisions.vote(request, caller), request.wait_s)
+
+    @operation("decisions.withdraw", changes=True)
+    async def decisions_withdraw(self, request: WithdrawRequest, caller: Caller) -> Posted:
+        """Take a proposal of your own back."""
+        posted = await self._parts.decisions.withdraw(request.id, request.reason, request.op_id, caller)
+        return await self._delivered(posted, request.wait_s)
+
+    @operation("ucxl.put", changes=True)
+    async def ucxl_put(self, request: PutRequest, caller: Caller) -> Posted:
+        """Write a new version of an address."""
+        return await self._delivered(await self._parts.addresses.put(request, caller), request.wait_s)
+
+    @operation("ucxl.delete", changes=True)
+    async def ucxl_delete(self, request: DeleteRequest, caller: Caller) -> Posted:
+        """Bury an address under a tombstone; its history stays."""
+        posted = await self._parts.addresses.delete(request.address, request.note, request.op_id, caller)
+        return await self._delivered(posted, request.wait_s)
+
+    @operation("log.verify")
+    async def log_verify(self, request: Nothing) -> Verification:
+        """Check every hash, signature and proof in the store anew."""
+        return await self._parts.verify()
+
+    @operation("log.purge", changes=True)
+    async def log_purge(self, request: PurgeRequest, caller: Caller) -> Posted:
+        """Drop an entry's body everywhere; the entry itself stays and still verifies."""
+        key = views.find_entry(request.key, self._sources.entries)
+        entry = await self._parts.feeds.purge(key, op=request.op_id, via=caller.via, login=caller.login)
+        posted = Posted(id=entry.id, key=str(entry.key), delivered=0, text=f"The body of {key} is dropped everywhere.")
+        return await self._delivered(posted, request.wait_s)
+
+    @operation("session.end_preview")
+    def session_end_preview(self, request: Nothing) -> EndPreview:
+        """What becomes of the node when this session ends."""
+        sessions = self._parts.sessions
+        others = max(0, len(sessions) - 1)
+        if not sessions.owned:
+            return EndPreview(text="node goes on: it runs as a daemon", ends=False)
+        if others:
+            return EndPreview(text=f"node goes on: {others} other session{'s' * (others > 1)}", ends=False)
+        successor = self._parts.election.successor()
+        return EndPreview(text=f"node ends ({successor} takes over)" if successor else "node ends", ends=True)
+
+    @operation("session.keep_running")
+    def session_keep_running(self, request: Nothing) -> Kept:
+        """Let the node go on as a daemon when its sessions end."""
+        self._parts.sessions.keep_running()
+        return Kept(mode=self._parts.sessions.mode)
+
+    async def _delivered(self, posted: Posted, wait_s: float) -> Posted:
+        """How many others hold it: those that do by now, or after waiting for the first one."""
+        author, epoch, seq = posted.key.split("/")
+        key = EntryKey(author, int(epoch), int(seq))
+        feeds = self._parts.feeds
+        held = await feeds.wait_held(key, 1, min(wait_s, MAX_WAIT_S)) if wait_s > 0 else feeds.holders(key)
+        return msgspec.structs.replace(posted, delivered=held)
+
+
+#: Every operation of a running node, by name.
+OPERATIONS: Mapping[str, Operation] = operations_of(Facade)

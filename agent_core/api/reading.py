@@ -1,0 +1,135 @@
+"""The operations that only read: the same code answers for a live node and for a store on disk. Synchronous and quick."""
+
+from __future__ import annotations
+
+from agent_core.api import views
+from agent_core.api.attention import attention
+from agent_core.api.parts import Sources
+from agent_core.api.registry import operation
+from agent_core.api.requests import (
+    CheckRequest,
+    DecisionRequest,
+    DiffRequest,
+    GetRequest,
+    ListRequest,
+    LogRequest,
+    Nothing,
+    RoomRequest,
+    TailRequest,
+)
+from agent_core.decisions import views as decision_views
+from agent_core.hmmm import views as room_views
+from agent_core.hmmm.model import META_ROOM
+from agent_core.shapes import (
+    AddressInfo,
+    Attention,
+    Content,
+    Decision,
+    Diff,
+    Election,
+    Finding,
+    LogEntry,
+    MemberInfo,
+    PeerInfo,
+    Room,
+    RoomView,
+    Status,
+    Version,
+)
+from agent_core.ucxl import views as ucxl_views
+
+MAX_LIMIT = 5000
+
+
+class Reading:
+    """Reading operations over whatever sources are given."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    @operation("status")
+    def status(self, request: Nothing) -> Status:
+        """How this node and its cluster stand."""
+        return self._sources.status()
+
+    @operation("peers")
+    def peers(self, request: Nothing) -> tuple[PeerInfo, ...]:
+        """The peers with an open connection."""
+        return tuple(self._sources.peers())
+
+    @operation("members")
+    def members(self, request: Nothing) -> tuple[MemberInfo, ...]:
+        """The enrolled members, and who of them votes."""
+        status = self._sources.status()
+        leader = status.leader.peer_id if status.leader and status.leader.certain else ""
+        return views.members(self._sources.context(), self._sources.entries, leader)
+
+    @operation("attention")
+    def attention(self, request: Nothing) -> tuple[Attention, ...]:
+        """What waits for the person."""
+        return attention(self._sources)
+
+    @operation("election.show")
+    def election_show(self, request: Nothing) -> Election:
+        """Who leads, in which term, and why: one consistent read."""
+        return self._sources.election()
+
+    @operation("hmmm.rooms")
+    def hmmm_rooms(self, request: Nothing) -> tuple[Room, ...]:
+        """All rooms, the one spoken in last first."""
+        return room_views.rooms(self._sources.folds.rooms, self._sources.context(), self._sources.periods)
+
+    @operation("hmmm.show")
+    def hmmm_show(self, request: RoomRequest) -> RoomView:
+        """One room with its newest messages, in threads."""
+        sources = self._sources
+        room = request.room.strip() or META_ROOM
+        return room_views.view(sources.folds.rooms, sources.context(), room, sources.periods, _limit(request.limit))
+
+    @operation("decisions.list")
+    def decisions_list(self, request: Nothing) -> tuple[Decision, ...]:
+        """All decisions, newest first."""
+        return decision_views.listing(self._sources.folds.decisions, self._sources.context())
+
+    @operation("decisions.show")
+    def decisions_show(self, request: DecisionRequest) -> Decision:
+        """One decision with its votes and tally."""
+        context = self._sources.context()
+        return decision_views.decision(decision_views.find(self._sources.folds.decisions, context, request.id), context)
+
+    @operation("ucxl.get")
+    def ucxl_get(self, request: GetRequest) -> Content:
+        """What stands at an address."""
+        return ucxl_views.get(self._sources.folds.ucxl, self._sources.context(), request.address, request.version)
+
+    @operation("ucxl.ls")
+    def ucxl_ls(self, request: ListRequest) -> tuple[AddressInfo, ...]:
+        """The addresses that a pattern covers."""
+        found = ucxl_views.listing(self._sources.folds.ucxl, self._sources.context(), request.pattern)
+        return found[: _limit(request.limit)]
+
+    @operation("ucxl.log")
+    def ucxl_log(self, request: LogRequest) -> tuple[Version, ...]:
+        """The versions of an address, newest first."""
+        return ucxl_views.log(self._sources.folds.ucxl, self._sources.context(), request.address)
+
+    @operation("ucxl.diff")
+    def ucxl_diff(self, request: DiffRequest) -> Diff:
+        """What changed between two versions of an address."""
+        return ucxl_views.diff(
+            self._sources.folds.ucxl, self._sources.context(), request.address, request.old, request.new
+        )
+
+    @operation("log.tail")
+    def log_tail(self, request: TailRequest) -> tuple[LogEntry, ...]:
+        """The newest entries of all feeds, oldest first."""
+        return views.log(self._sources.entries.tail(_limit(request.limit)), self._sources.context())
+
+    @operation("shhh.check")
+    def shhh_check(self, request: CheckRequest) -> tuple[Finding, ...]:
+        """The secrets in a text; it is neither kept nor sent."""
+        return tuple(self._sources.findings(request.text))
+
+
+def _limit(asked: int) -> int:
+    return max(0, min(asked, MAX_LIMIT))

@@ -1,0 +1,131 @@
+"""What operations take, where :mod:`agent_core.shapes` has no shape for it already."""
+
+from __future__ import annotations
+
+from agent_core.shapes import Shape
+
+
+class Nothing(Shape, frozen=True, kw_only=True):
+    """No parameters."""
+
+
+class Hello(Shape, frozen=True, kw_only=True):
+    """The first call of a control connection."""
+
+    protocol: tuple[int, ...]
+    client: str = ""
+    session_kind: str = "command"
+    read_only: bool = False
+
+
+class Welcome(Shape, frozen=True, kw_only=True):
+    """The answer to ``hello``; a new ``boot_id`` means a new node process."""
+
+    protocol: int
+    version: str
+    peer_id: str
+    boot_id: str
+
+
+class Slices(Shape, frozen=True, kw_only=True):
+    """Names of slices."""
+
+    slices: tuple[str, ...]
+
+
+class TriggerRequest(Shape, frozen=True, kw_only=True):
+    """Why an election is asked for."""
+
+    reason: str = ""
+
+
+class RoomRequest(Shape, frozen=True, kw_only=True):
+    """A room, and how many of its newest messages."""
+
+    room: str
+    limit: int = 200
+
+
+class DecisionRequest(Shape, frozen=True, kw_only=True):
+    """A decision, by any unique prefix of its id."""
+
+    id: str
+
+
+class WithdrawRequest(Shape, frozen=True, kw_only=True):
+    """A proposal to take back."""
+
+    id: str
+    reason: str = ""
+    op_id: str = ""
+    wait_s: float = 0.0
+
+
+class GetRequest(Shape, frozen=True, kw_only=True):
+    """An address; ``version`` is a hash and stands for the address's own temporal part."""
+
+    address: str
+    version: str = ""
+
+
+class DeleteRequest(Shape, frozen=True, kw_only=True):
+    """An address to bury; its history stays."""
+
+    address: str
+    note: str = ""
+    op_id: str = ""
+    wait_s: float = 0.0
+
+
+class ListRequest(Shape, frozen=True, kw_only=True):
+    """Which addresses; components may be wildcards."""
+
+    pattern: str = ""
+    limit: int = 1000
+
+
+class LogRequest(Shape, frozen=True, kw_only=True):
+    """An address whose versions are asked for."""
+
+    address: str
+
+
+class DiffRequest(Shape, frozen=True, kw_only=True):
+    """Two versions of an address, by hash or temporal part; by default the latest and the one before."""
+
+    address: str
+    old: str = ""
+    new: str = ""
+
+
+class TailRequest(Shape, frozen=True, kw_only=True):
+    """How many of the newest entries."""
+
+    limit: int = 50
+
+
+class PurgeRequest(Shape, frozen=True, kw_only=True):
+    """An entry (short id or ``author/epoch/seq``) whose body is to be dropped everywhere."""
+
+    key: str
+    op_id: str = ""
+    wait_s: float = 0.0
+
+
+class CheckRequest(Shape, frozen=True, kw_only=True):
+    """A text to look for secrets in."""
+
+    text: str
+
+
+class EndPreview(Shape, frozen=True, kw_only=True):
+    """What quitting will do, in words and as a fact."""
+
+    text: str
+    ends: bool
+
+
+class Kept(Shape, frozen=True, kw_only=True):
+    """The node goes on as a daemon."""
+
+    mode: str

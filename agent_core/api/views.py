@@ -1,0 +1,154 @@
+"""Views that no one domain owns: members, connections, and log lines. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from agent_core.api.parts import Entries
+from agent_core.clock import ZERO
+from agent_core.election.acts import ACT, ActData
+from agent_core.feeds.model import Entry, EntryKey, Missing
+from agent_core.network import Peer
+from agent_core.requests import by_prefix
+from agent_core.shapes import LogEntry, MemberInfo, PeerInfo
+from agent_core.views import ViewContext
+
+_TEXT_CHARS = 160
+#: How far back an entry may be named by its short id; further ones by ``author/epoch/seq``.
+_NAMED_ENTRIES = 5000
+
+
+def members(ctx: ViewContext, entries: Entries, leader: str = "") -> tuple[MemberInfo, ...]:
+    """The roster, active members first, each group by name.
+
+    Args:
+        leader: peer id of the leader that is certain now, if there is one.
+    """
+    if ctx.roster is None:
+        return ()
+    counts = entry_counts(entries)
+    rows = [
+        MemberInfo(
+            peer_id=member.peer_id,
+            agent_id=ctx.name(member.peer_id),
+            role=member.role,
+            kind=member.kind.value,
+            authority=member.authority.value,
+            voter=member.voter,
+            online=member.peer_id in ctx.online or member.peer_id == ctx.me,
+            leader=member.peer_id == leader,
+            last_seen=_seen(ctx, entries.latest_hlc(member.peer_id)),
+            entries=counts[member.peer_id],
+            revoked=not member.active,
+            you=member.peer_id == ctx.me,
+        )
+        for member in ctx.roster.members.values()
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.revoked, row.agent_id, row.peer_id)))
+
+
+def connections(ctx: ViewContext, entries: Entries, peers: Iterable[Peer]) -> tuple[PeerInfo, ...]:
+    """The live connections, by name."""
+    counts = entry_counts(entries)
+    rows = [
+        PeerInfo(
+            peer_id=peer.peer_id,
+            agent_id=ctx.name(peer.peer_id) if ctx.member(peer.peer_id) else "",
+            addresses=peer.addresses,
+            direction=peer.direction,
+            connected_s=max(0.0, (ctx.now_ms - peer.connected_at_ms) / 1000) if peer.connected_at_ms else 0.0,
+            rtt_ms=peer.rtt_ms,
+            score=peer.score,
+            entries=counts[peer.peer_id],
+            member=ctx.roster is not None and ctx.roster.is_member(peer.peer_id),
+        )
+        for peer in peers
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.agent_id, row.peer_id)))
+
+
+def log_entry(entry: Entry, ctx: ViewContext) -> LogEntry:
+    """One entry as a line of the log."""
+    header = entry.header
+    text, missing = ctx.text(entry.key) if header.body else ("", Missing.NONE.value)
+    return LogEntry(
+        id=entry.id,
+        key=str(entry.key),
+        at=ctx.at(header.hlc),
+        author=ctx.name(header.author),
+        type=header.type,
+        via=header.via,
+        text=_one_line(text) or _gist(entry),
+        body=missing or "present",
+    )
+
+
+def log(entries: Iterable[Entry], ctx: ViewContext) -> tuple[LogEntry, ...]:
+    """Entries as lines of the log, in the order given."""
+    return tuple(log_entry(entry, ctx) for entry in entries)
+
+
+def find_entry(text: str, entries: Entries) -> EntryKey:
+    """The key of an entry named by ``author/epoch/seq`` or by any unique prefix of a recent one's short id.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput: several begin so.
+    """
+    match text.strip().split("/"):
+        case [author, epoch, seq] if epoch.isdecimal() and seq.isdecimal() and len(epoch + seq) < 30:
+            key = EntryKey(author, int(epoch), int(seq))
+            if entries.entry(key) is not None:
+                return key
+    recent = {entry.id: entry.key for entry in entries.tail(_NAMED_ENTRIES)}
+    return recent[by_prefix(text, recent, "entry")]
+
+
+def entry_counts(entries: Entries) -> defaultdict[str, int]:
+    """How many entries are held of each author."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    for head in entries.heads():
+        counts[head.author] += head.size
+    return counts
+
+
+def forked(ctx: ViewContext, entries: Entries) -> Sequence[tuple[str, int, int]]:
+    """Proven forks of members' feeds: peer id, epoch, and how many entries precede the divergence."""
+    found = ((head.author, head.epoch, entries.fork_limit(head.author, head.epoch)) for head in entries.heads())
+    return [(author, epoch, limit) for author, epoch, limit in found if limit is not None and ctx.member(author)]
+
+
+def _seen(ctx: ViewContext, hlc: str) -> str:
+    return ctx.at(hlc) if hlc > ZERO else ""
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text[: 4 * _TEXT_CHARS].split())
+    return line if len(line) <= _TEXT_CHARS else line[: _TEXT_CHARS - 1] + "…"
+
+
+def _gist(entry: Entry) -> str:
+    """What an entry without a body is about: an act's number and kind, or the plain values of its data."""
+    if entry.header.type == ACT and (act := entry.data(ActData)):
+        return f"act {act.number} of term {act.term}: {act.kind}"
+    data = entry.data(_Plain)
+    values = data.words() if data else ()
+    return _one_line(" · ".join(values))
+
+
+class _Plain(msgspec.Struct, frozen=True):
+    """The data fields worth a line, of whatever type the entry is."""
+
+    choice: str = ""
+    option: str = ""
+    address: str = ""
+    room: str = ""
+    title: str = ""
+    reason: str = ""
+    kind: str = ""
+
+    def words(self) -> tuple[str, ...]:
+        return tuple(value for value in msgspec.structs.astuple(self) if value)
