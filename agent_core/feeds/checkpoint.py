@@ -98,7 +98,7 @@ def _parse(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]]:
     root = _unbase64(lines[2])
     if len(root) != 32:
         raise VerificationFailed("A checkpoint's root isn't a SHA-256 hash.")
-    signatures = []
+    signatures: list[tuple[str, bytes]] = []
     for line in tail[:-1].split("\n")[: MAX_SIGNATURES + 1]:
         match = _SIGNATURE.match(line)
         if match is None or len(signatures) == MAX_SIGNATURES:

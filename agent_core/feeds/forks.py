@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -95,9 +96,7 @@ class Divergence:
         """The sizes whose roots to compare next, rising."""
         width = self._differ - self._same
         steps = {self._same + width * i // (PROBES + 1) for i in range(1, PROBES + 1)}
-        return tuple(sorted(s for s in steps if self._same < s < self._differ)) or (
-            (self._same + 1,) if width > 1 else ()
-        )
+        return tuple(sorted(s for s in steps if self._same < s))
 
     def answer(self, sizes: Sequence[int], equal: Sequence[bool]) -> None:
         """Take the comparison of the roots that were asked for.
@@ -105,9 +104,8 @@ class Divergence:
         Raises:
             VerificationFailed: the answers contradict one another, so the peer makes them up.
         """
-        if len(sizes) != len(equal) or any(
-            later and not earlier for earlier, later in zip(equal, equal[1:], strict=False)
-        ):
+        rises = any(later and not earlier for earlier, later in pairwise(equal))
+        if len(sizes) != len(equal) or rises:
             raise VerificationFailed("A peer's roots contradict one another.")
         for size, same in zip(sizes, equal, strict=True):
             if same:

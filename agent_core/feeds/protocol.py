@@ -1,0 +1,239 @@
+"""The feeds protocol ``/chorus/feeds/1.0.0``: its frames, and the answer to each, computed from a store. No I/O of its own.
+
+One side asks, the other answers, one frame each; both directions have streams of their own. docs/protocol.md has the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from agent_core.errors import VerificationFailed
+from agent_core.feeds.forks import PROBES, ForkProof, Side
+from agent_core.feeds.heads import MAX_EPOCH, MAX_SIZE, Item
+from agent_core.feeds.merkle import MAX_PROOF, consistency_proof, inclusion_proof
+from agent_core.feeds.model import EntryKey, Head, Missing
+from agent_core.feeds.store import FeedKey, Store
+
+PROTOCOL = "/chorus/feeds/1.0.0"
+MAX_FRAME_BYTES = 256 * 1024
+#: Heads in one frame; a node with more feeds shows them page by page.
+PAGE = 1000
+MAX_FORKS = 512
+MAX_BODIES = 64
+#: Leaves room in a frame for checkpoint, proof and framing.
+_MAX_ITEMS_BYTES = MAX_FRAME_BYTES - 16 * 1024
+_MAX_ITEMS = 4096
+
+_Name: TypeAlias = Annotated[str, Meta(max_length=64)]
+_Epoch: TypeAlias = Annotated[int, Meta(ge=0, lt=MAX_EPOCH)]
+_Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
+_Id: TypeAlias = Annotated[str, Meta(max_length=64)]
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
+    """Base of all frames: a MessagePack map with the frame's name under ``t``; unknown keys are ignored."""
+
+
+class Have(Frame, frozen=True, kw_only=True, tag="have"):
+    """What the sender holds, asked and answered with the same frame.
+
+    With ``page`` the other side answers with that page of all its heads, else with its heads of the feeds named.
+    """
+
+    heads: Annotated[tuple[Head, ...], Meta(max_length=PAGE)] = ()
+    forks: Annotated[tuple[_Id, ...], Meta(max_length=MAX_FORKS)] = ()
+    page: Annotated[int, Meta(ge=0, lt=1 << 20)] | None = None
+    pages: Annotated[int, Meta(ge=0, lt=1 << 20)] = 0
+
+
+class Want(Frame, frozen=True, kw_only=True, tag="want"):
+    """Asks for entries from a number on."""
+
+    author: _Name
+    epoch: _Epoch
+    start: _Number
+
+
+class Range(Frame, frozen=True, kw_only=True, tag="range"):
+    """Entries from the number asked for, provable as a whole; no items when the sender has or can prove none."""
+
+    items: Annotated[tuple[Item, ...], Meta(max_length=_MAX_ITEMS)] = ()
+    checkpoint: Annotated[str, Meta(max_length=4096)] = ""
+    proof: Annotated[tuple[bytes, ...], Meta(max_length=MAX_PROOF)] = ()
+
+
+class AskRoots(Frame, frozen=True, kw_only=True, tag="ask_roots"):
+    """Asks for the roots of earlier sizes, to find where two histories part."""
+
+    author: _Name
+    epoch: _Epoch
+    sizes: Annotated[tuple[_Number, ...], Meta(max_length=PROBES)]
+
+
+class Roots(Frame, frozen=True, kw_only=True, tag="roots"):
+    """The roots asked for, in order; empty for sizes that aren't held."""
+
+    roots: Annotated[tuple[bytes, ...], Meta(max_length=PROBES)]
+
+
+class AskSide(Frame, frozen=True, kw_only=True, tag="ask_side"):
+    """Asks for one side of a fork proof."""
+
+    author: _Name
+    epoch: _Epoch
+    seq: _Number
+
+
+class SideIs(Frame, frozen=True, kw_only=True, tag="side"):
+    """The side, or nothing if the sender can't prove it."""
+
+    side: Side | None = None
+
+
+class AskForks(Frame, frozen=True, kw_only=True, tag="ask_forks"):
+    """Asks for fork proofs by id."""
+
+    ids: Annotated[tuple[_Id, ...], Meta(max_length=MAX_FORKS)]
+
+
+class Forks(Frame, frozen=True, kw_only=True, tag="forks"):
+    """As many of the proofs asked for as fit; at least one if the sender has any."""
+
+    proofs: Annotated[tuple[ForkProof, ...], Meta(max_length=MAX_FORKS)] = ()
+
+
+class AskBodies(Frame, frozen=True, kw_only=True, tag="ask_bodies"):
+    """Asks for bodies that were missing."""
+
+    author: _Name
+    epoch: _Epoch
+    seqs: Annotated[tuple[_Number, ...], Meta(max_length=MAX_BODIES)]
+
+
+class Bodies(Frame, frozen=True, kw_only=True, tag="bodies"):
+    """Number, salt and body of those the sender has and that fit."""
+
+    bodies: Annotated[tuple[tuple[_Number, bytes, bytes], ...], Meta(max_length=MAX_BODIES)] = ()
+
+
+AnyFrame: TypeAlias = Have | Want | Range | AskRoots | Roots | AskSide | SideIs | AskForks | Forks | AskBodies | Bodies
+
+_decoder = msgspec.msgpack.Decoder(AnyFrame)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(frame: Frame) -> bytes:
+    """A frame's bytes."""
+    return _encoder.encode(frame)
+
+
+def decode(raw: bytes) -> AnyFrame:
+    """Read a frame.
+
+    Raises:
+        VerificationFailed: not a frame, or out of bounds.
+    """
+    if len(raw) > MAX_FRAME_BYTES:
+        raise VerificationFailed("A frame is too long.")
+    try:
+        frame: AnyFrame = _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise VerificationFailed(f"A frame doesn't parse: {exc}.") from exc
+    return frame
+
+
+def vector(store: Store, accepts: Callable[[str], bool], page: int) -> Have:
+    """One page of all heads held of accepted authors, with the ids of the fork proofs kept."""
+    heads = [head for head in store.heads() if accepts(head.author)]
+    return Have(
+        heads=tuple(heads[page * PAGE : (page + 1) * PAGE]),
+        forks=tuple(store.forks()[:MAX_FORKS]) if page == 0 else (),
+        page=page,
+        pages=-(-len(heads) // PAGE),
+    )
+
+
+def heads_of(store: Store, accepts: Callable[[str], bool], feeds: Iterable[FeedKey]) -> Have:
+    """The heads held of some feeds."""
+    return Have(heads=tuple(store.head(*feed) for feed in feeds if accepts(feed[0]))[:PAGE])
+
+
+def answer(store: Store, accepts: Callable[[str], bool], frame: AnyFrame) -> Frame:
+    """The answer to a question.
+
+    Raises:
+        VerificationFailed: the frame isn't a question.
+        StoreError: the disk fails.
+    """
+    match frame:
+        case Have(page=None):
+            return heads_of(store, accepts, [(head.author, head.epoch) for head in frame.heads])
+        case Have(page=int(page)):
+            return vector(store, accepts, page)
+        case Want():
+            return _range(store, frame) if accepts(frame.author) else Range()
+        case AskRoots():
+            roots = [store.root_at(frame.author, frame.epoch, size) or b"" for size in frame.sizes]
+            return Roots(roots=tuple(roots))
+        case AskSide():
+            return SideIs(side=side(store, frame.author, frame.epoch, frame.seq))
+        case AskForks():
+            return Forks(proofs=_proofs(store, frame.ids))
+        case AskBodies():
+            return Bodies(bodies=_bodies(store, frame)) if accepts(frame.author) else Bodies()
+    raise VerificationFailed("A peer asked with a frame that is an answer.")
+
+
+def side(store: Store, author: str, epoch: int, seq: int) -> Side | None:
+    """This store's side of a fork that parts at ``seq``; nothing if it can't prove one."""
+    for base, size, note, _ in store.checkpoints(author, epoch):
+        if base == size and seq < size:
+            entry = store.entry(EntryKey(author, epoch, seq))
+            if entry is None:
+                return None
+
+            def node(level: int, index: int) -> bytes:
+                return store.node(author, epoch, level, index)
+
+            return Side(entry.raw, inclusion_proof(seq, size, node), consistency_proof(seq, size, node), note)
+    return None
+
+
+def _range(store: Store, want: Want) -> Range:
+    items = store.items(want.author, want.epoch, want.start, want.start + _MAX_ITEMS, _MAX_ITEMS_BYTES)
+    proven = store.certificate(want.author, want.epoch, want.start + len(items))
+    if proven is None or proven[0] <= want.start:
+        return Range()
+    end, note, proof = proven
+    return Range(items=tuple(items[: end - want.start]), checkpoint=note, proof=proof)
+
+
+def _proofs(store: Store, ids: Sequence[str]) -> tuple[ForkProof, ...]:
+    found: list[ForkProof] = []
+    room = _MAX_ITEMS_BYTES
+    for id_ in ids:
+        proof = store.fork(id_)
+        if proof is not None:
+            room -= len(_encoder.encode(proof))
+            if room < 0 and found:
+                break
+            found.append(proof)
+    return tuple(found)
+
+
+def _bodies(store: Store, ask: AskBodies) -> tuple[tuple[int, bytes, bytes], ...]:
+    found: list[tuple[int, bytes, bytes]] = []
+    room = _MAX_ITEMS_BYTES
+    for seq in ask.seqs:
+        body = store.stored_body(EntryKey(ask.author, ask.epoch, seq))
+        if isinstance(body, Missing):
+            continue
+        room -= len(body.data) + 64
+        if room < 0:
+            break
+        found.append((seq, body.salt, body.data))
+    return tuple(found)

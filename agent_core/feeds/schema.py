@@ -1,0 +1,143 @@
+"""The database file of a home: its schema, how it is opened, and what its errors mean to a person."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent_core.errors import ChorusError, NotFound, StoreError
+
+VERSION = 1
+MEMORY = ":memory:"
+
+#: An entry's row id is its feed's id and its number, so that one tree holds a feed in order and no index is needed.
+SEQ_BITS = 40
+
+_SCHEMA = """
+CREATE TABLE feeds (
+    id INTEGER PRIMARY KEY, author TEXT NOT NULL, epoch INTEGER NOT NULL,
+    size INTEGER NOT NULL, root BLOB NOT NULL, hlc TEXT NOT NULL, UNIQUE (author, epoch));
+CREATE TABLE entries (
+    key INTEGER PRIMARY KEY, raw BLOB NOT NULL, nodes BLOB NOT NULL, body INTEGER NOT NULL);
+CREATE INDEX wanted ON entries (key) WHERE body = 1;
+CREATE TABLE bodies (key INTEGER PRIMARY KEY, salt BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE checkpoints (
+    feed INTEGER NOT NULL, base INTEGER NOT NULL, size INTEGER NOT NULL, note TEXT NOT NULL, proof BLOB NOT NULL,
+    PRIMARY KEY (feed, base)) WITHOUT ROWID;
+CREATE TABLE ops (op TEXT PRIMARY KEY, key INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE purges (
+    author TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, purger TEXT NOT NULL,
+    PRIMARY KEY (author, epoch, seq, purger)) WITHOUT ROWID;
+CREATE TABLE forks (
+    id TEXT PRIMARY KEY, author TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, proof BLOB NOT NULL
+    ) WITHOUT ROWID;
+CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None = None) -> sqlite3.Connection:
+    """Open the database, made and of this version.
+
+    Args:
+        path: the file, or ``:memory:``.
+        read_only: change nothing, not even a lock beside a database nobody uses.
+        max_pages: upper bound of the file in pages of 4 KiB.
+
+    Raises:
+        NotFound: opened read-only, and there is none.
+        StoreError: of a newer version, damaged, or not to be opened.
+    """
+    if read_only and not Path(path).exists():
+        raise NotFound(f"There is no store at {path}.", "Start a node on this home first, or name another home.")
+    with explained(path):
+        try:
+            connection = _open(path, read_only=read_only, immutable=False)
+            version = _version(connection)
+        except sqlite3.OperationalError:
+            # A write-ahead log nobody left needs no lock file: a home on read-only media can be read as it is.
+            if not read_only or Path(f"{path}-wal").exists():
+                raise
+            connection = _open(path, read_only=True, immutable=True)
+            version = _version(connection)
+        if version > VERSION:
+            connection.close()
+            raise StoreError(
+                f"The store {path} was written by a newer version of chorus-hap (format {version}, this one reads {VERSION}).",
+                "Use that version, or name another home with --home.",
+            )
+        if read_only:
+            if version == 0:
+                connection.close()
+                raise NotFound(f"The store {path} is empty.", "Start a node on this home first.")
+            return connection
+        if max_pages is not None:
+            connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # a purged body is overwritten, not only unlinked
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All or nothing, on disk at the end."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def explained(path: Path | str) -> Iterator[None]:
+    """Turn what SQLite raises into a sentence and what to do.
+
+    Raises:
+        StoreError: for every error of the database.
+    """
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise _explain(path, exc) from exc
+
+
+def _open(path: Path | str, *, read_only: bool, immutable: bool) -> sqlite3.Connection:
+    uri = MEMORY
+    if str(path) != MEMORY:
+        uri = (
+            f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}{'&immutable=1' if immutable else ''}"
+        )
+    # Every use is serialised by the store; the writer's connection moves between worker threads.
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _explain(path: Path | str, exc: sqlite3.Error) -> ChorusError:
+    match getattr(exc, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"The disk that holds {path} is full.", "Free some space; nothing acknowledged is lost.")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+            return StoreError(
+                f"The store {path} can't be opened or written: {exc}.",
+                "Mend the permissions of the home, or name another one with --home.",
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreError(f"Another program holds the store {path} locked.", "Close it and try again.")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreError(
+                f"The store {path} is damaged: {exc}.",
+                "Move it away and start again: the other members' copies are fetched back. Keep the identity folder.",
+            )
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(f"The disk that holds {path} fails: {exc}.", "Check the disk, then try again.")
+    return StoreError(f"The store {path} can't be used: {exc}.", "Check the home's disk and permissions.")

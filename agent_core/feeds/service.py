@@ -1,0 +1,535 @@
+"""The feeds of one node as its services use them: durable appends in group commits, replication, purge, who holds what."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from agent_core.clock import MAX_AHEAD_MS, HybridClock
+from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavailable, VerificationFailed
+from agent_core.feeds import checkpoint as checkpoints
+from agent_core.feeds.acks import Acks
+from agent_core.feeds.epochs import Place
+from agent_core.feeds.forks import ForkProof
+from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
+from agent_core.feeds.holding import Holding
+from agent_core.feeds.merkle import inclusion_proof
+from agent_core.feeds.model import (
+    MAX_BODY_BYTES,
+    Body,
+    Bundle,
+    Draft,
+    Entry,
+    EntryKey,
+    Head,
+    Missing,
+)
+from agent_core.feeds.ranges import Diverges, Extension, verify_bundle, verify_range
+from agent_core.feeds.replication import Replicator
+from agent_core.feeds.store import Store
+from agent_core.feeds.writing import Pending, Writer
+from agent_core.identity.signing import Signer, Verifier
+from agent_core.network import Network
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger(__name__)
+
+#: A node further off the median of its peers appends nothing (SPEC section 2).
+MAX_SKEW_S = MAX_AHEAD_MS / 1000
+MAX_BATCH = 1000
+_GOSSIP_QUEUE = 256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FeedsStatistics:
+    """Counters since the start, and sizes now."""
+
+    feeds: int
+    entries: int
+    appended: int
+    commits: int
+    received: int  #: entries of others, stored
+    by_gossip: int  #: of these, straight from a head announcement
+    rounds: int  #: comparisons with peers
+    lies: int  #: answers and announcements that didn't verify
+    purged: int
+    forks: int
+    held: int  #: feeds waiting for an entry's time
+    links: int
+
+
+class Feeds:
+    """All feeds of a node. It appends and reads without :meth:`run`; that adds replication and time.
+
+    Args:
+        store: the open store; stays the caller's to close.
+        signer: signs this node's own feed.
+        verifier: checks everybody's checkpoints.
+        clock: stamps entries; made with ``last=store.latest_hlc(me)`` so that stamps grow across restarts.
+        door: SHHH, in front of every append; returns the draft redacted or raises ``SecretFound``.
+        accepts: whose feeds are wanted and shown to peers; may be replaced at any time.
+        network: where peers are; nothing for a node alone.
+        instance: the instance file in the home (SPEC section 2, epochs); nothing for a store without a home.
+        interval_s: seconds between comparisons with one random peer.
+        grace_s: how long the first append after a start waits for a peer that may hold more of our feed than we do.
+        nudge_s: how long after a commit peers that didn't confirm it are told of it.
+        rng: picks peers.
+        threaded: commit in a worker thread. By default so for a store on disk: a commit took 0.3 ms on a fast disk and may
+            take 20 on a slow one, while the hop to a thread costs 0.1; a memory store is quicker inline, and repeatable.
+
+    Raises:
+        StoreError: the store or the instance file can't be used.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        verifier: Verifier,
+        clock: HybridClock,
+        *,
+        door: Callable[[Draft], Draft] = lambda draft: draft,
+        accepts: Callable[[str], bool] = lambda author: True,
+        network: Network | None = None,
+        instance: Path | None = None,
+        interval_s: float = 5.0,
+        grace_s: float = 3.0,
+        nudge_s: float = 0.25,
+        rng: random.Random | None = None,
+        threaded: bool | None = None,
+    ) -> None:
+        self.store = store
+        self.me = signer.peer_id
+        self.accepts = accepts
+        self.may_purge: Callable[[str, EntryKey], bool] = lambda purger, target: False
+        self.announce: Callable[[FeedHead], None] | None = None
+        self.skew_s = 0.0  #: how far this node's clock is off the median of its peers, set from outside
+        self._verifier, self._clock, self._door = verifier, clock, door
+        self._interval_s, self._grace_s, self._nudge_s = interval_s, grace_s, nudge_s
+        self._threaded = store.on_disk if threaded is None else threaded
+        self._place = Place(store, self.me, instance)
+        self._rng = rng or random.Random()
+        self._links = (
+            None if network is None else Replicator(network, self, verifier, interval_s=interval_s, rng=self._rng)
+        )
+        self._writing = trio.Lock()
+        self._queue: deque[Pending] = deque()
+        self._running = self._asked = False
+        self._callbacks: list[Callable[[Sequence[Entry]], None]] = []
+        self._fork_callbacks: list[Callable[[str, int], None]] = []
+        self._acks = Acks(store)
+        self._committed = trio.Event()
+        self._to_purge = set(store.purge_claims())
+        self._gossip_in, self._gossip_out = trio.open_memory_channel[tuple[str, FeedHead]](_GOSSIP_QUEUE)
+        self._appended = self._commits = self._received = self._by_gossip = self._purged = self._lies = 0
+        clock.observe(store.latest_hlc(self.me))
+        self._holding = Holding(store, clock)
+        self._writer = Writer(store, signer, clock, self._place)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def body(self, key: EntryKey) -> bytes | Missing:
+        """The body of an entry, or why it is missing (:class:`~agent_core.feeds.model.BodyReader`)."""
+        return self.store.body(key)
+
+    def heads(self) -> list[Head]:
+        """How much is held of every epoch of every feed."""
+        return self.store.heads()
+
+    def feeds(self) -> list[FeedInfo]:
+        """The same with forks and newest stamps."""
+        return self.store.feeds()
+
+    def fork_limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch precede its first proven divergence; nothing if no fork is known."""
+        return self.store.fork_limit(author, epoch)
+
+    def held(self, entry: Entry) -> bool:
+        """Whether an entry's time hasn't come: it, or one before it in its feed, is stamped too far ahead."""
+        return self._holding.held(entry)
+
+    def read(self, key: str) -> bytes | None:
+        """A small durable value (``Durable``)."""
+        return self.store.read(key)
+
+    async def write(self, key: str, value: bytes) -> None:
+        """Keep a small value, on disk when this returns (``Durable``).
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        async with self._writing:
+            await self._on_disk(functools.partial(self.store.write, key, value))
+
+    def bundle(self, key: EntryKey) -> Bundle:
+        """One entry with all it takes to believe it.
+
+        Raises:
+            NotFound: it isn't held, or no checkpoint held whole covers it.
+        """
+        entry = self.store.entry(key)
+        for base, size, note, _ in self.store.checkpoints(key.author, key.epoch):
+            if entry is not None and base == size and key.seq < size:
+                proof = inclusion_proof(key.seq, size, functools.partial(self.store.node, key.author, key.epoch))
+                body = self.store.stored_body(key)
+                if isinstance(body, Missing):
+                    return Bundle(header=entry.raw, proof=proof, checkpoint=note)
+                return Bundle(header=entry.raw, proof=proof, checkpoint=note, salt=body.salt, body=body.data)
+        raise NotFound(f"Entry {key} isn't held here.", "Wait until it is replicated.")
+
+    def verify_bundle(self, bundle: Bundle) -> Entry:
+        """Check an entry that travelled alone; it isn't stored.
+
+        Raises:
+            VerificationFailed: it isn't proven.
+        """
+        return verify_bundle(bundle, self._verifier)[0]
+
+    def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
+        """Call back with entries, own and others', once they are durable and their time has come; each feed in its order."""
+        self._callbacks.append(callback)
+
+    def on_fork(self, callback: Callable[[str, int], None]) -> None:
+        """Call back with author and epoch when a fork was proven."""
+        self._fork_callbacks.append(callback)
+
+    @property
+    def restored(self) -> str:
+        """Why this home was found to be restored or copied; empty if it wasn't, or was trusted again since."""
+        return self._place.restored
+
+    @property
+    def no_vote(self) -> bool:
+        """Whether this node's memory of its votes can't be trusted (SPEC section 2)."""
+        return bool(self._place.restored)
+
+    async def trust(self) -> None:
+        """The admin promoted this node again: it may vote."""
+        async with self._writing:
+            await self._on_disk(self._place.trust)
+
+    def statistics(self) -> FeedsStatistics:
+        """Counters and sizes."""
+        links = self._links
+        return FeedsStatistics(
+            feeds=len(self.store.heads()),
+            entries=self.store.entry_count,
+            appended=self._appended,
+            commits=self._commits,
+            received=self._received,
+            by_gossip=self._by_gossip,
+            rounds=links.rounds if links else 0,
+            lies=self._lies + (links.lies if links else 0),
+            purged=self._purged,
+            forks=len(self.store.forks()),
+            held=self._holding.feeds,
+            links=len(links.linked) if links else 0,
+        )
+
+    # --- appending ----------------------------------------------------------------------------------------------------
+
+    async def append(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
+        """Append drafts in one commit, shared with whoever else appends now (:class:`~agent_core.feeds.model.Appender`).
+
+        When the caller is cancelled the drafts may still be appended: repeat with the same ``op`` to know.
+
+        Raises:
+            SecretFound: SHHH refuses a draft; nothing was appended.
+            TooLarge: a body or header is over its limit.
+            StoreError: the disk refuses; nothing was appended.
+            Conflict: an ``op`` was used for an entry of another type.
+            Unavailable: the clock is far off.
+        """
+        if abs(self.skew_s) > MAX_SKEW_S:
+            way = "ahead of" if self.skew_s > 0 else "behind"
+            raise Unavailable(
+                f"This machine's clock is {abs(self.skew_s):.0f} s {way} its peers', so nothing can be written.",
+                "Set the clock right (NTP), then try again.",
+            )
+        clean = [self._door(draft) for draft in drafts]
+        for draft in clean:
+            if draft.body is not None and len(draft.body) > MAX_BODY_BYTES:
+                raise TooLarge(
+                    f"The text has {len(draft.body)} bytes; the limit is {MAX_BODY_BYTES}.",
+                    "Shorten it, or put it at an address with `chorus-hap ucxl put` and cite that.",
+                )
+        if not clean:
+            return []
+        await self._learn_own_head()
+        pending = Pending(clean)
+        self._queue.append(pending)
+        try:
+            async with self._writing:
+                if not pending.done:
+                    with trio.CancelScope(shield=True):  # others' drafts are in this commit too
+                        await self._commit()
+        finally:
+            if not pending.done and pending in self._queue:
+                self._queue.remove(pending)
+        if pending.error is not None:
+            raise pending.error
+        return pending.entries
+
+    async def purge(self, key: EntryKey, *, op: str = "", via: str = "service", login: str = "") -> Entry:
+        """Ask every node to drop an entry's body; its header stays, and its feed still verifies.
+
+        Raises:
+            NotFound: the entry isn't held here.
+            Refused: it is somebody else's, and this node has no authority to purge it.
+        """
+        if self.store.entry(key) is None:
+            raise NotFound(f"Entry {key} isn't held here.", "Look it up with `chorus-hap log tail`.")
+        if key.author != self.me and not self.may_purge(self.me, key):
+            raise Refused(
+                "Only its author or the admin with authority `master` may purge an entry.", "Ask one of them."
+            )
+        data = PurgeData(author=key.author, epoch=key.epoch, seq=key.seq)
+        return (await self.append([Draft(LOG_PURGE, data, via=via, login=login, op=op)]))[0]
+
+    async def _commit(self) -> None:
+        """Commit what waits, at most :data:`MAX_BATCH` drafts (and always one caller's whole)."""
+        batch: list[Pending] = []
+        count = 0
+        while self._queue and (not batch or count + len(self._queue[0].drafts) <= MAX_BATCH):
+            batch.append(self._queue.popleft())
+            count += len(batch[-1].drafts)
+        try:
+            new = self._writer.prepare(batch)
+            if new is not None:
+                await self._on_disk(functools.partial(self._store_own, new))
+        except ChorusError as exc:
+            for pending in batch:
+                pending.error = pending.error or exc
+        else:
+            if new is not None:
+                self._appended += len(new.entries)
+                self._commits += 1
+                await self._stored(new)
+                self._tell(new)
+        finally:
+            for pending in batch:
+                pending.done = True
+
+    def _store_own(self, new: Extension) -> None:
+        opens = new.start == 0 and new.epoch > 0
+        if not self.store.extend(new, index_ops=True):
+            raise Unavailable("This node's feed was extended by a peer just now.", "Try again.")
+        if opens:
+            self._place.opened(new.epoch)
+
+    def _tell(self, new: Extension) -> None:
+        """The fast path: announce a commit by gossip; :meth:`_nudge` tells peers who don't confirm it soon."""
+        items = [Item.of(entry, body) for entry, body in zip(new.entries, new.bodies, strict=True)]
+        if self.announce is not None:
+            self._call(self.announce, FeedHead.of(new.author, new.epoch, new.start, new.checkpoint.note, items))
+        self._committed.set()
+
+    # --- before the first append --------------------------------------------------------------------------------------
+
+    async def _learn_own_head(self) -> None:
+        """Before the first append after a start, let peers say what they hold of our feed: this home may be an old copy.
+
+        A new home and a cluster of one have nobody to ask and wait for nothing.
+        """
+        links = self._links
+        if self._asked or links is None or not self._running:
+            return
+        others = any(head.author != self.me for head in self.store.heads())
+        if others or self.restored:
+            size = -1
+            while size != (size := self.store.entry_count):  # a long fetch that makes progress is waited for
+                with trio.move_on_after(self._grace_s):
+                    while links.unasked() or not links.linked:
+                        await links.round_done.wait()
+                    break
+        self._asked = True
+
+    # --- replication --------------------------------------------------------------------------------------------------
+
+    async def keep(self, new: Extension) -> bool:
+        """Store believed entries of a peer's range or announcement; returns whether they were new."""
+        mine = new.author == self.me
+        async with self._writing:
+            purged = [e.header.seq for e in new.entries if self._is_purged(e.key)]
+            with trio.CancelScope(shield=True):
+                if not await self._on_disk(functools.partial(self.store.extend, new, index_ops=mine, purged=purged)):
+                    return False
+                self._received += len(new.entries)
+                for entry in new.entries:
+                    self._clock.observe(entry.header.hlc)
+                if mine and new.epoch >= self._place.epoch:
+                    reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
+                    await self._on_disk(functools.partial(self._place.close_epoch, reason))
+                await self._stored(new)
+        return True
+
+    async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
+        """Store bodies that were missing."""
+        async with self._writing:
+            await self._on_disk(functools.partial(self.store.add_bodies, bodies))
+            await self._purge([key for key, _ in bodies if self._is_purged(key)])
+
+    async def keep_fork(self, proof: ForkProof) -> None:
+        """Store a checked fork proof, and pass it on before all else."""
+        async with self._writing:
+            new = await self._on_disk(functools.partial(self.store.add_fork, proof))
+            if new and proof.author == self.me and proof.epoch >= self._place.epoch:
+                reason = "this home's feed forked: it was written in two places"
+                await self._on_disk(functools.partial(self._place.close_epoch, reason))
+        if new:
+            log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
+            for callback in self._fork_callbacks:
+                self._call(callback, proof.author, proof.epoch)
+            for peer_id in self._links.linked if self._links else ():
+                self._links.compare(peer_id)  # type: ignore[union-attr]
+
+    def heard(self, peer_id: str, heads: Sequence[Head]) -> None:
+        """A peer said what it holds: that confirms entries."""
+        self._acks.heard(peer_id, heads)
+
+    def receive_head(self, peer_id: str, head: FeedHead) -> None:
+        """Take an announcement from gossip; handled by :meth:`run`, dropped when too many wait (replication repairs it)."""
+        if not self.accepts(head.author):
+            return
+        try:
+            self._gossip_in.send_nowait((peer_id, head))
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            if self._links:
+                self._links.compare(peer_id)
+
+    def holders(self, key: EntryKey) -> int:
+        """How many other members confirmed that they hold an entry."""
+        return self._acks.holders(key, lambda peer_id: peer_id != self.me and self.accepts(peer_id))
+
+    async def wait_held(self, key: EntryKey, n: int, timeout_s: float) -> int:
+        """Wait until ``n`` other members hold an entry, at most ``timeout_s`` seconds; returns how many do."""
+        with trio.move_on_after(timeout_s):
+            while self.holders(key) < n:
+                await self._acks.wait()
+        return self.holders(key)
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Replicate, take announcements and deliver what was held, until cancelled."""
+        self._running = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._take_gossip)
+                nursery.start_soon(self._tick)
+                if self._links is not None:
+                    nursery.start_soon(self._links.run)
+                    nursery.start_soon(self._nudge)
+                task_status.started()
+        finally:
+            self._running = False
+
+    async def _take_gossip(self) -> None:
+        async for peer_id, head in self._gossip_out:
+            try:
+                await self._take_head(peer_id, head)
+            except VerificationFailed as exc:
+                self._lies += 1
+                log.warning("feeds: an announcement relayed by %s doesn't hold: %s", peer_id, exc.message)
+            except ChorusError as exc:
+                log.error("feeds: an announcement can't be stored: %s", exc.message)
+            except Exception:
+                log.exception("feeds: an announcement relayed by %s failed", peer_id)
+
+    async def _take_head(self, peer_id: str, head: FeedHead) -> None:
+        feed = (head.author, head.epoch)
+        size = self.store.size(*feed)
+        if head.size < size or (head.author == self.me and head.size <= size):
+            return
+        links = self._links
+        if head.entries and head.start <= size < head.start + len(head.entries) == head.size:
+            items = head.entries[size - head.start :]
+            try:
+                new = verify_range(self.store.frontier(*feed), *feed, items, head.checkpoint, (), self._verifier)
+            except Diverges:
+                new = None  # a fork, perhaps: the link finds out
+            if new is not None:
+                if await self.keep(new):
+                    self._by_gossip += len(new.entries)
+                    if links:
+                        links.tell(head.author, feed)  # so that the author knows we hold it
+                return
+        signed = checkpoints.verify(head.checkpoint, *feed, self._verifier)
+        if links and (signed.size > size or signed.root.hex() != self.store.head(*feed).root):
+            for source in {peer_id, head.author}:
+                links.tell(source, feed)
+
+    async def _nudge(self) -> None:
+        """Tell peers of commits that they didn't confirm: gossip may lose them, and five seconds are long."""
+        assert self._links is not None
+        while True:
+            await self._committed.wait()
+            self._committed = trio.Event()
+            if self.announce is not None:
+                await trio.sleep(self._nudge_s)
+            feed = (self.me, self._place.epoch)
+            size = self.store.size(*feed)
+            for peer_id in self._links.linked:
+                if self._acks.size(peer_id, feed) < size:
+                    self._links.tell(peer_id, feed)
+
+    async def _tick(self) -> None:
+        """Deliver what was held when its time comes; try purges again whose right wasn't known yet."""
+        while True:
+            for entries in self._holding.due():
+                self._deliver(entries)
+            if due := [key for key in self._to_purge if self._is_purged(key)]:
+                async with self._writing:
+                    await self._purge(due)
+            await trio.sleep(min(self._interval_s, 1.0))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work) if self._threaded else work()
+
+    async def _stored(self, new: Extension) -> None:
+        """Entries are durable: apply the purges among them, then hand out those whose time has come."""
+        targets = {EntryKey(d.author, d.epoch, d.seq) for e in new.entries if (d := _purge_data(e))}
+        if targets:
+            self._to_purge |= targets
+            await self._purge([key for key in targets if self._is_purged(key)])
+        self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
+
+    async def _purge(self, keys: Sequence[EntryKey]) -> None:
+        if not keys:
+            return
+        gone = await self._on_disk(functools.partial(self.store.purge, keys))
+        self._purged += len(gone)
+        self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
+
+    def _is_purged(self, key: EntryKey) -> bool:
+        """Whether somebody who may has asked for this entry's body to go."""
+        claims = self.store.purge_claims().get(key, frozenset())
+        return any(purger == key.author or self.may_purge(purger, key) for purger in claims)
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            for callback in self._callbacks:
+                self._call(callback, entries)
+
+    def _call(self, callback: Callable[..., None], *args: object) -> None:
+        """A callback's bug costs that call, not the commit it came from."""
+        try:
+            callback(*args)
+        except Exception:
+            log.exception("feeds: %r failed", callback)
+
+
+def _purge_data(entry: Entry) -> PurgeData | None:
+    return entry.data(PurgeData) if entry.header.type == LOG_PURGE else None

@@ -1,0 +1,478 @@
+"""The store of one home: every feed it holds, in SQLite, believed before it comes in. Synchronous; knows no network."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from agent_core.clock import ZERO, Hlc
+from agent_core.errors import StoreError, VerificationFailed
+from agent_core.feeds.audit import audit
+from agent_core.feeds.forks import ForkProof
+from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, FeedInfo, Item, PurgeData
+from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
+from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
+from agent_core.feeds.ranges import Extension
+from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, transaction
+from agent_core.identity.signing import Ed25519Verifier, Verifier
+from agent_core.shapes import Verification
+
+FeedKey: TypeAlias = tuple[str, int]
+
+# What ``entries.body`` says.
+_NO_BODY, _WANTED, _PRESENT, _PURGED = range(4)
+_PAGE = 512
+
+
+@dataclass(slots=True)
+class _Feed:
+    """A feed's row, and its frontier as of its size."""
+
+    id: int
+    size: int = 0
+    root: bytes = EMPTY_ROOT
+    hlc: Hlc = ZERO
+    frontier: Frontier | None = None
+
+
+class Store:
+    """All feeds of a home. Open it with :meth:`open`.
+
+    One connection writes, from whichever thread calls (the caller sees to it that writes don't overlap); another reads,
+    so that a long commit in a worker thread keeps no reader waiting.
+    """
+
+    def __init__(self, path: Path | str, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self.path = path
+        self._writer, self._reader = writer, reader
+        self._feeds: dict[FeedKey, _Feed] = {}
+        self._limits: dict[FeedKey, int] = {}
+        self._forks: dict[str, FeedKey] = {}
+        self._claims: dict[EntryKey, frozenset[str]] = {}
+        self._load()
+
+    @classmethod
+    def open(cls, path: Path | str, *, read_only: bool = False, max_pages: int | None = None) -> Store:
+        """Open or make the store.
+
+        Args:
+            path: the database file; ``:memory:`` for one that is gone at the end.
+            read_only: for offline commands; beside a running node too.
+            max_pages: upper bound of the file in pages of 4 KiB.
+
+        Raises:
+            NotFound: read-only, and there is none yet.
+            StoreError: a newer version's, damaged, or not to be opened.
+        """
+        writer = connect(path, read_only=read_only, max_pages=max_pages)
+        reader = writer if read_only or str(path) == MEMORY else connect(path)
+        return cls(path, writer, reader)
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
+        self._reader.close()
+        self._writer.close()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether a commit waits for a disk."""
+        return str(self.path) != MEMORY
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def feeds(self) -> list[FeedInfo]:
+        """Every epoch of every feed held, by author and epoch."""
+        return [
+            FeedInfo(
+                head=Head(author=author, epoch=epoch, size=feed.size, root=feed.root.hex()),
+                fork_limit=self._limits.get((author, epoch)),
+                latest_hlc=feed.hlc,
+            )
+            for (author, epoch), feed in sorted(self._feeds.items())
+        ]
+
+    def heads(self) -> list[Head]:
+        """How much is held of every epoch of every feed."""
+        return [info.head for info in self.feeds()]
+
+    def head(self, author: str, epoch: int) -> Head:
+        """How much is held of one epoch; size 0 if nothing."""
+        feed = self._feeds.get((author, epoch), _Feed(0))
+        return Head(author=author, epoch=epoch, size=feed.size, root=feed.root.hex())
+
+    def size(self, author: str, epoch: int) -> int:
+        """How many entries of one epoch are held."""
+        feed = self._feeds.get((author, epoch))
+        return feed.size if feed else 0
+
+    def last_epoch(self, author: str) -> int | None:
+        """The latest epoch held of an author."""
+        return max((epoch for name, epoch in self._feeds if name == author), default=None)
+
+    def latest_hlc(self, author: str) -> Hlc:
+        """The greatest stamp among an author's entries."""
+        return max((feed.hlc for (name, _), feed in self._feeds.items() if name == author), default=ZERO)
+
+    @property
+    def entry_count(self) -> int:
+        """Entries held, all feeds."""
+        return sum(feed.size for feed in self._feeds.values())
+
+    def entry(self, key: EntryKey) -> Entry | None:
+        """One entry."""
+        return next(self.entries(key.author, key.epoch, key.seq, key.seq + 1), None)
+
+    def entries(self, author: str, epoch: int, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        """Entries by number, read a page at a time; those stored meanwhile are included unless ``end`` is given."""
+        feed = self._feeds.get((author, epoch))
+        while feed is not None and (end is None or start < end):
+            last = min(start + _PAGE, MAX_SIZE if end is None else end)
+            rows = self._read("SELECT raw FROM entries WHERE key >= ? AND key < ?", _key(feed, start), _key(feed, last))
+            if not rows:
+                return
+            for (raw,) in rows:
+                yield self._parse(raw)
+            start += len(rows)
+
+    def all_entries(self) -> Iterator[Entry]:
+        """Every entry of every feed, feed by feed."""
+        for author, epoch in sorted(self._feeds):
+            yield from self.entries(author, epoch)
+
+    def tail(self, limit: int) -> list[Entry]:
+        """The newest entries of all feeds in the total order, oldest first."""
+        found = [
+            entry
+            for (author, epoch), feed in self._feeds.items()
+            for entry in self.entries(author, epoch, max(0, feed.size - limit))
+        ]
+        return sorted(found, key=lambda entry: entry.order)[-limit:]
+
+    def items(self, author: str, epoch: int, start: int, end: int, max_bytes: int) -> list[Item]:
+        """Entries with their bodies as they travel: as many as fit, at least one if there is one."""
+        feed = self._feeds.get((author, epoch))
+        found: list[Item] = []
+        room = max_bytes
+        while feed is not None and start < end:
+            last = min(start + 64, end)
+            rows = self._read(
+                "SELECT raw, salt, data FROM entries LEFT JOIN bodies USING (key) WHERE key >= ? AND key < ? ORDER BY key",
+                _key(feed, start),
+                _key(feed, last),
+            )
+            for raw, salt, data in rows:
+                item = Item(raw, salt or b"", data)
+                room -= item.size
+                if room < 0 and found:
+                    return found
+                found.append(item)
+            if len(rows) < last - start:
+                return found
+            start = last
+        return found
+
+    def body(self, key: EntryKey) -> bytes | Missing:
+        """The body of an entry, or why it is missing."""
+        found = self.stored_body(key)
+        return found if isinstance(found, Missing) else found.data
+
+    def stored_body(self, key: EntryKey) -> Body | Missing:
+        """The body of an entry with its salt, or why it is missing."""
+        feed = self._feeds.get((key.author, key.epoch))
+        rows = (
+            self._read(
+                "SELECT body, salt, data FROM entries LEFT JOIN bodies USING (key) WHERE key = ?", _key(feed, key.seq)
+            )
+            if feed and 0 <= key.seq < MAX_SIZE
+            else []
+        )
+        if not rows:
+            return Missing.NOT_FETCHED
+        state, salt, data = rows[0]
+        if data is not None:
+            return Body(salt, data)
+        return {_NO_BODY: Missing.NONE, _PURGED: Missing.PURGED}.get(state, Missing.NOT_FETCHED)
+
+    def wanted_bodies(self, author: str, epoch: int, limit: int) -> list[int]:
+        """Numbers of the newest entries whose body isn't held and was never purged."""
+        feed = self._feeds.get((author, epoch))
+        if feed is None:
+            return []
+        rows = self._read(
+            "SELECT key FROM entries WHERE body = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
+            _key(feed, 0),
+            _key(feed, MAX_SIZE),
+            limit,
+        )
+        return [key & MAX_SIZE - 1 for (key,) in rows]
+
+    # --- proofs -------------------------------------------------------------------------------------------------------
+
+    def node(self, author: str, epoch: int, level: int, index: int) -> bytes:
+        """The hash of a perfect subtree (a :data:`~agent_core.feeds.merkle.NodeReader` once the feed is bound)."""
+        feed = self._feeds[author, epoch]
+        rows = self._read("SELECT nodes FROM entries WHERE key = ?", _key(feed, completing_leaf(level, index)))
+        node: bytes = rows[0][0][level * HASH_BYTES : (level + 1) * HASH_BYTES] if rows else b""
+        if len(node) != HASH_BYTES:
+            raise StoreError(
+                f"The store {self.path} is damaged: a tree hash is missing.", "Run `chorus-hap log verify`."
+            )
+        return node
+
+    def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
+        """The root of an earlier size; nothing if that much isn't held."""
+        feed = self._feeds.get((author, epoch))
+        if feed is None or not 0 <= size <= feed.size:
+            return EMPTY_ROOT if size == 0 else None
+        if size == feed.size:
+            return feed.root
+        return root_at(size, lambda level, index: self.node(author, epoch, level, index))
+
+    def frontier(self, author: str, epoch: int) -> Frontier:
+        """A copy of a feed's frontier as held."""
+        feed = self._feeds.get((author, epoch))
+        if feed is None:
+            return Frontier()
+        if feed.frontier is None:
+            feed.frontier = Frontier.at(feed.size, lambda level, index: self.node(author, epoch, level, index))
+        return feed.frontier.copy()
+
+    def checkpoints(self, author: str, epoch: int) -> list[tuple[int, int, str, tuple[bytes, ...]]]:
+        """The checkpoints kept, newest first: base, size, note, and the proof that the base is a prefix.
+
+        The newest of a size that is held whole (base = size), and while a feed is being fetched also the one that covers
+        what is held so far.
+        """
+        feed = self._feeds.get((author, epoch))
+        if feed is None:
+            return []
+        rows = self._read("SELECT base, size, note, proof FROM checkpoints WHERE feed = ? ORDER BY base DESC", feed.id)
+        return [(base, size, note, _split(proof)) for base, size, note, proof in rows]
+
+    def certificate(self, author: str, epoch: int, end: int) -> tuple[int, str, tuple[bytes, ...]] | None:
+        """What proves the first entries of a feed to others, at most ``end`` of them.
+
+        Returns:
+            How many entries (the most that can be proven, up to ``end``), a checkpoint's note, and the consistency proof
+            from that size to the checkpoint's; nothing if none can be proven.
+        """
+        for base, size, note, proof in self.checkpoints(author, epoch):
+            if base < size:
+                if end >= base:
+                    return base, note, proof
+                continue
+            proven = min(end, size)
+            return proven, note, consistency_proof(proven, size, lambda lv, ix: self.node(author, epoch, lv, ix))
+        return None
+
+    def verify(self, verifier: Verifier | None = None) -> Verification:
+        """Check every hash, root, signature, body and fork proof anew; names the first bad entry."""
+        return audit(self, verifier or Ed25519Verifier())
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def extend(self, new: Extension, *, index_ops: bool = False, purged: Collection[int] = ()) -> bool:
+        """Store entries that follow what is held, in one transaction, on disk when this returns.
+
+        Args:
+            new: believed already.
+            index_ops: remember the operation ids: it is this node's own feed.
+            purged: numbers of entries whose body must not be kept.
+
+        Returns:
+            Whether they were stored; false if the feed has grown meanwhile.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
+        old = self._feeds.get((new.author, new.epoch))
+        if (old.size if old else 0) != new.start:
+            return False
+        if new.end > MAX_SIZE:
+            raise StoreError("A feed has reached the greatest size there is.", "Start a new home.")
+        root = new.frontier.root()
+        hlc = max([old.hlc if old else ZERO, *(e.header.hlc for e in new.entries)])
+        with explained(self.path), transaction(self._writer) as db:
+            if old is None:
+                db.execute(
+                    "INSERT INTO feeds (author, epoch, size, root, hlc) VALUES (?, ?, 0, ?, ?)",
+                    (new.author, new.epoch, EMPTY_ROOT, ZERO),
+                )
+                feed = _Feed(int(db.execute("SELECT last_insert_rowid()").fetchone()[0]))
+            else:
+                feed = _Feed(old.id)
+            self._insert(db, feed, new, index_ops, frozenset(purged))
+            db.execute("UPDATE feeds SET size = ?, root = ?, hlc = ? WHERE id = ?", (new.end, root, hlc, feed.id))
+            whole = new.end == new.checkpoint.size
+            db.execute("DELETE FROM checkpoints WHERE feed = ? AND (base < size OR ?)", (feed.id, whole))
+            db.execute(
+                "INSERT INTO checkpoints (feed, base, size, note, proof) VALUES (?, ?, ?, ?, ?)",
+                (feed.id, new.end, new.checkpoint.size, new.checkpoint.note, b"".join(new.proof)),
+            )
+        feed.size, feed.root, feed.hlc, feed.frontier = new.end, root, hlc, new.frontier.copy()
+        self._feeds[new.author, new.epoch] = feed
+        for entry in new.entries:
+            self._claim(entry)
+        return True
+
+    def _insert(
+        self, db: sqlite3.Connection, feed: _Feed, new: Extension, index_ops: bool, purged: Collection[int]
+    ) -> None:
+        rows, bodies, ops, claims = [], [], [], []
+        for entry, body, nodes in zip(new.entries, new.bodies, new.nodes, strict=True):
+            header = entry.header
+            key = _key(feed, header.seq)
+            state = _NO_BODY if header.body is None else _WANTED
+            if state == _WANTED and header.seq in purged:
+                state = _PURGED
+            elif body is not None:
+                state = _PRESENT
+                bodies.append((key, body.salt, body.data))
+            rows.append((key, entry.raw, nodes, state))
+            if index_ops and header.op:
+                ops.append((header.op, key))
+            if target := _purge_target(entry):
+                claims.append((*target, header.author))
+        db.executemany("INSERT INTO entries (key, raw, nodes, body) VALUES (?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", bodies)
+        db.executemany("INSERT OR IGNORE INTO ops (op, key) VALUES (?, ?)", ops)
+        db.executemany("INSERT OR IGNORE INTO purges (author, epoch, seq, purger) VALUES (?, ?, ?, ?)", claims)
+
+    def add_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> int:
+        """Keep bodies that were missing, checked against their headers already; purged ones stay away.
+
+        Returns:
+            How many were kept.
+        """
+        kept = 0
+        with explained(self.path), transaction(self._writer) as db:
+            for key, body in bodies:
+                row = _key(self._feeds[key.author, key.epoch], key.seq)
+                if db.execute(
+                    "UPDATE entries SET body = ? WHERE key = ? AND body = ?", (_PRESENT, row, _WANTED)
+                ).rowcount:
+                    db.execute("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", (row, body.salt, body.data))
+                    kept += 1
+        return kept
+
+    def op(self, op: str) -> Entry | None:
+        """The first entry that an operation of this node made."""
+        rows = self._read("SELECT raw FROM ops JOIN entries USING (key) WHERE op = ?", op)
+        return self._parse(rows[0][0]) if rows else None
+
+    def purge_claims(self) -> dict[EntryKey, frozenset[str]]:
+        """Whose bodies were asked to go, and by whom; whether they may ask isn't decided here."""
+        return self._claims
+
+    def purge(self, keys: Collection[EntryKey]) -> list[EntryKey]:
+        """Drop bodies and salts for good; returns those that went or will never come."""
+        gone: list[EntryKey] = []
+        with explained(self.path), transaction(self._writer) as db:
+            for key in keys:
+                feed = self._feeds.get((key.author, key.epoch))
+                if feed is None or not 0 <= key.seq < feed.size:
+                    continue
+                row = _key(feed, key.seq)
+                changed = db.execute("UPDATE entries SET body = ? WHERE key = ? AND body IN (1, 2)", (_PURGED, row))
+                if changed.rowcount:
+                    db.execute("DELETE FROM bodies WHERE key = ?", (row,))
+                    gone.append(key)
+        if gone:
+            with explained(self.path):  # or the body would live on in the write-ahead log
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
+
+    def add_fork(self, proof: ForkProof) -> bool:
+        """Keep a checked fork proof; returns whether it was new."""
+        if proof.id in self._forks:
+            return False
+        with explained(self.path), transaction(self._writer) as db:
+            db.execute(
+                "INSERT INTO forks (id, author, epoch, seq, proof) VALUES (?, ?, ?, ?, ?)",
+                (proof.id, proof.author, proof.epoch, proof.seq, msgspec.msgpack.encode(proof)),
+            )
+        self._note_fork(proof.id, proof.author, proof.epoch, proof.seq)
+        return True
+
+    def fork_limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch precede its first proven divergence; nothing if no fork is known."""
+        return self._limits.get((author, epoch))
+
+    def forks(self) -> list[str]:
+        """Ids of the fork proofs kept."""
+        return list(self._forks)
+
+    def fork(self, id: str) -> ForkProof | None:
+        """One fork proof."""
+        rows = self._read("SELECT proof FROM forks WHERE id = ?", id)
+        return msgspec.msgpack.decode(rows[0][0], type=ForkProof) if rows else None
+
+    def read(self, key: str) -> bytes | None:
+        """A small durable value."""
+        rows = self._read("SELECT value FROM kv WHERE key = ?", key)
+        return bytes(rows[0][0]) if rows else None
+
+    def write(self, key: str, value: bytes) -> None:
+        """Keep a small value, on disk when this returns."""
+        self.write_all({key: value})
+
+    def write_all(self, values: Mapping[str, bytes | None]) -> None:
+        """Keep small values, all or none of them, on disk when this returns; nothing for a value removes it."""
+        with explained(self.path), transaction(self._writer) as db:
+            for key, value in values.items():
+                if value is None:
+                    db.execute("DELETE FROM kv WHERE key = ?", (key,))
+                else:
+                    db.execute("INSERT OR REPLACE INTO kv (key, value) VALUES (?, ?)", (key, value))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        for id_, author, epoch, size, root, hlc in self._read("SELECT id, author, epoch, size, root, hlc FROM feeds"):
+            self._feeds[author, epoch] = _Feed(id_, size, root, hlc)
+        for fork in self._read("SELECT id, author, epoch, seq FROM forks"):
+            self._note_fork(*fork)
+        for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
+            key = EntryKey(author, epoch, seq)
+            self._claims[key] = self._claims.get(key, frozenset()) | {purger}
+
+    def _note_fork(self, id_: str, author: str, epoch: int, seq: int) -> None:
+        self._forks[id_] = (author, epoch)
+        self._limits[author, epoch] = min(seq, self._limits.get((author, epoch), seq))
+
+    def _claim(self, entry: Entry) -> None:
+        if target := _purge_target(entry):
+            self._claims[target] = self._claims.get(target, frozenset()) | {entry.header.author}
+
+    def _read(self, sql: str, *args: Any) -> list[Any]:
+        with explained(self.path):
+            return self._reader.execute(sql, args).fetchall()
+
+    def _parse(self, raw: bytes) -> Entry:
+        try:
+            return Entry.parse(raw)
+        except VerificationFailed as exc:
+            raise StoreError(
+                f"The store {self.path} is damaged: {exc.message}", "Run `chorus-hap log verify`."
+            ) from exc
+
+
+def _key(feed: _Feed, seq: int) -> int:
+    return (feed.id << SEQ_BITS) + seq
+
+
+def _split(proof: bytes) -> tuple[bytes, ...]:
+    return tuple(proof[a:b] for a, b in pairwise(range(0, len(proof) + 1, HASH_BYTES)))
+
+
+def _purge_target(entry: Entry) -> EntryKey | None:
+    if entry.header.type != LOG_PURGE:
+        return None
+    data = entry.data(PurgeData)
+    return data.target if data and 0 <= data.seq < MAX_SIZE and 0 <= data.epoch < MAX_SIZE else None

@@ -1,0 +1,110 @@
+"""Turning drafts into the next entries of this node's own feed: numbers, stamps, salts, operations, the signed tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent_core.clock import HybridClock
+from agent_core.errors import ChorusError, Conflict, TooLarge, VerificationFailed
+from agent_core.feeds import checkpoint as checkpoints
+from agent_core.feeds.epochs import Place
+from agent_core.feeds.heads import FEED_EPOCH, EpochData
+from agent_core.feeds.model import SALT_BYTES, Body, Draft, Entry, new_header
+from agent_core.feeds.ranges import Extension
+from agent_core.feeds.store import Store
+from agent_core.identity.signing import Signer
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One caller's drafts on their way into a commit."""
+
+    drafts: Sequence[Draft]
+    entries: list[Entry] = field(default_factory=list)
+    error: ChorusError | None = None
+    done: bool = False
+
+
+class Writer:
+    """Prepares commits; one at a time, since each builds on the one stored before."""
+
+    def __init__(self, store: Store, signer: Signer, clock: HybridClock, place: Place) -> None:
+        self._store, self._signer, self._clock, self._place = store, signer, clock, place
+
+    def prepare(self, batch: Sequence[Pending]) -> Extension | None:
+        """Make the entries of a commit and sign the tree they lead to.
+
+        A caller whose drafts can't be placed gets its error and has no part in it. A draft whose operation made an entry
+        before gets that entry.
+
+        Returns:
+            What to store; nothing when there is nothing new.
+        """
+        epoch = self._place.epoch
+        frontier = self._store.frontier(self._signer.peer_id, epoch)
+        start = frontier.size
+        made: list[tuple[Entry, Body | None]] = []
+        if self._place.opening:
+            made.append(self._make(Draft(FEED_EPOCH, self._epoch_data()), epoch, start))
+        least = len(made)
+        ops: dict[str, Entry] = {}
+        for pending in batch:
+            try:
+                new, result = self._make_all(pending.drafts, epoch, start + len(made), ops)
+            except ChorusError as exc:
+                pending.error = exc
+                continue
+            made += new
+            pending.entries = result
+            ops |= {entry.header.op: entry for entry, _ in new if entry.header.op}
+        if len(made) == least:
+            return None
+        nodes = [frontier.append(entry.hash) for entry, _ in made]
+        signed = checkpoints.sign(self._signer, epoch, frontier.size, frontier.root())
+        entries, bodies = [entry for entry, _ in made], [body for _, body in made]
+        return Extension(self._signer.peer_id, epoch, start, entries, bodies, nodes, frontier, signed)
+
+    def _make_all(
+        self, drafts: Sequence[Draft], epoch: int, seq: int, ops: Mapping[str, Entry]
+    ) -> tuple[list[tuple[Entry, Body | None]], list[Entry]]:
+        """One caller's entries: those to store, and those to give back, which may be older."""
+        made: list[tuple[Entry, Body | None]] = []
+        result: list[Entry] = []
+        own: dict[str, Entry] = {}
+        for draft in drafts:
+            entry = self._first_of(draft, ops, own)
+            if entry is None:
+                made.append(self._make(draft, epoch, seq + len(made)))
+                entry = made[-1][0]
+                own[draft.op] = entry
+            result.append(entry)
+        return made, result
+
+    def _first_of(self, draft: Draft, *batches: Mapping[str, Entry]) -> Entry | None:
+        """The entry that the draft's operation made already, in this commit or before."""
+        if not draft.op:
+            return None
+        found = next((batch[draft.op] for batch in batches if draft.op in batch), None) or self._store.op(draft.op)
+        if found is not None and found.header.type != draft.type:
+            raise Conflict(
+                f"The operation id {draft.op} was used for {found.header.type} before, not for {draft.type}.",
+                "Use a new operation id for another operation.",
+            )
+        return found
+
+    def _make(self, draft: Draft, epoch: int, seq: int) -> tuple[Entry, Body | None]:
+        salt = b"" if draft.body is None else os.urandom(SALT_BYTES)
+        try:
+            return new_header(
+                draft, author=self._signer.peer_id, epoch=epoch, seq=seq, hlc=self._clock.now(), salt=salt
+            )
+        except VerificationFailed as exc:
+            raise TooLarge(exc.message, "Use fewer or shorter citations, mentions or options.") from exc
+
+    def _epoch_data(self) -> EpochData:
+        me = self._signer.peer_id
+        last = self._store.last_epoch(me)
+        head = None if last is None else self._store.head(me, last)
+        return EpochData(reason=self._place.restored or "the epoch before is closed", last=head)
