@@ -1,0 +1,98 @@
+"""What the search's nodes have to do: posts, proposals and votes from everybody, acts from whoever leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent_core.decisions.model import DECISION_PROPOSE, DECISION_VOTE, ClosePayload, ProposeData, VoteData
+from agent_core.election.acts import ActKind
+from agent_core.feeds.model import Draft
+from agent_core.hmmm.model import HMMM_MESSAGE, Intent, MessageData, Stance
+from agent_core.roster.fold import PolicyPayload, VoterPayload
+from agent_core.roster.model import Policy
+from agent_core.simulated.search_fakes import EPOCH_MS
+
+if TYPE_CHECKING:
+    from agent_core.simulated.search import World
+    from agent_core.simulated.search_node import Node
+
+#: Nothing new is written in the last seconds, so that everything can arrive.
+QUIET_FROM_S = 52.0
+ROOMS = ("41", "42", "43")
+
+
+class Load:
+    """Writes at random.
+
+    Args:
+        world: where.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def start(self) -> None:
+        """Begin."""
+        self._world.at(0.5, self._write)
+        self._world.at(2.0, self._lead)
+
+    def _write(self) -> None:
+        world = self._world
+        if world.now > QUIET_FROM_S:
+            return
+        world.at(world.now + world.rng.expovariate(2.0), self._write)
+        node = world.rng.choice(list(world.nodes.values()))
+        if node.alive and node.paused_until <= world.now:
+            node.append(self._draft(node))
+
+    def _draft(self, node: Node) -> Draft:
+        rng = self._world.rng
+        kind = rng.random()
+        decisions = list(node.decisions.proposals)
+        if kind < 0.2:
+            data = ProposeData(
+                cluster=node.cluster,
+                roster_version=node.chain.tip_number,
+                project="search",
+                task="load",
+                deadline_ms=EPOCH_MS + int(self._world.now * 1000) + 10_000,
+            )
+            return Draft(DECISION_PROPOSE, data)
+        if kind < 0.5 and decisions:
+            choice = rng.choice(("approve", "reject", "abstain"))
+            return Draft(DECISION_VOTE, VoteData(decision=rng.choice(decisions), choice=choice))
+        room = rng.choice(ROOMS)
+        known = list(node.rooms.rooms[room].posts) if room in node.rooms.rooms else []
+        if known and rng.random() < 0.5:
+            return Draft(
+                HMMM_MESSAGE,
+                MessageData(room=room, intent=Intent.ANSWER, parent=rng.choice(known), stance=Stance.AGREE),
+            )
+        return Draft(HMMM_MESSAGE, MessageData(room=room, intent=Intent.UPDATE))
+
+    def _lead(self) -> None:
+        world = self._world
+        if world.now > QUIET_FROM_S:
+            return
+        world.at(world.now + world.rng.uniform(0.3, 1.2), self._lead)
+        for node in world.nodes.values():
+            if node.alive and node.paused_until <= world.now and node.machine.leading(node.local()):
+                kind, payload = self._act(node)
+                node.machine.propose(kind, msgspec.Raw(msgspec.json.encode(payload)), node.local())
+                node.after_input()
+
+    def _act(self, node: Node) -> tuple[ActKind, msgspec.Struct]:
+        world = self._world
+        voters = node.chain.voters
+        outside = [n for n in world.nodes if n not in voters]
+        decisions = list(node.decisions.proposals)
+        roll = world.rng.random()
+        if outside and roll < 0.5:
+            return ActKind.VOTER_ADD, VoterPayload(peer_id=world.rng.choice(outside))
+        if roll < 0.15 and len(voters) > 3:
+            return ActKind.VOTER_REMOVE, VoterPayload(peer_id=world.rng.choice(voters))
+        if roll < 0.4 and decisions:
+            return ActKind.DECISION_CLOSE, ClosePayload(decision=world.rng.choice(decisions), cut=())
+        return ActKind.POLICY, PolicyPayload(policy=world.rng.choice(list(Policy)))

@@ -1,0 +1,249 @@
+"""One node of the search: its disk, its clock, its feeds and folds, and the real election machine on top."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent_core.decisions.fold import DecisionsFold
+from agent_core.election.acts import ACT, ACT_COMMIT, CommitData
+from agent_core.election.chain import ActChain
+from agent_core.election.core import Send
+from agent_core.election.machine import ElectionMachine
+from agent_core.election.messages import AnyMessage
+from agent_core.election.model import AppendAct, AppendCommit, DurableState, Persist, Probe, Score
+from agent_core.feeds.model import Draft, Entry
+from agent_core.hmmm.fold import RoomsFold
+from agent_core.network import DialResult
+from agent_core.simulated.search_fakes import EPOCH_MS, FakeSigner, FakeVerifier, make_entry
+
+if TYPE_CHECKING:
+    from agent_core.simulated.search import World
+
+
+class Node:
+    """A process and the disk under it. What is on disk survives :meth:`crash`; nothing else does.
+
+    Args:
+        world: schedules and delivers.
+        peer_id: its name.
+        feed: the founder's feed, which everybody holds at the start.
+        cluster: the cluster's id.
+        rate: how fast its clock runs against true time.
+        offset: what its clock shows at true time zero (s).
+    """
+
+    def __init__(
+        self, world: World, peer_id: str, cluster: str, feed: tuple[Entry, ...], rate: float, offset: float
+    ) -> None:
+        self.world = world
+        self.peer_id = peer_id
+        self.cluster = cluster
+        self.rate = rate
+        self.offset = offset
+        self.rng = random.Random(world.rng.random())
+        self.signer = FakeSigner(peer_id, world.counted)
+        self.verifier = FakeVerifier(world.counted)
+        # on disk
+        self.durable = DurableState(term=1)
+        self.store: dict[str, list[Entry]] = {feed[0].header.author: list(feed)}
+        # in the process
+        self.alive = False
+        self.incarnation = 0
+        self.paused_until = 0.0
+        self.connected: set[str] = set()
+        self.timer_at = float("inf")
+        self.claim: float | None = None
+        self._revision = -1
+        self._writes: list[Callable[[], None]] = []
+        self._disk_free_at = 0.0
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def local(self) -> float:
+        """What its clock shows now (s)."""
+        return self.offset + self.rate * self.world.now
+
+    def true_time(self, local: float) -> float:
+        """When its clock shows the given time (s)."""
+        return (local - self.offset) / self.rate
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process from what is on disk."""
+        self.alive = True
+        self.incarnation += 1
+        self.paused_until = 0.0
+        self.timer_at = float("inf")
+        self.claim = None
+        self._revision = -1
+        self._disk_free_at = self.world.now
+        self.chain = ActChain(self.cluster, self.verifier)
+        self.rooms, self.decisions = RoomsFold(), DecisionsFold()
+        for entries in self.store.values():
+            self._fold(entries)
+        self.machine = ElectionMachine(
+            chain=self.chain,
+            signer=self.signer,
+            verifier=self.verifier,
+            rng=self.rng,
+            timings=self.world.timings,
+            durable=self.durable,
+            now=self.local(),
+        )
+        for peer in self.world.nodes:
+            self.machine.observe(peer, Score(network=self.rng.random(), uptime=self.rng.random()))
+        self.after_input()
+
+    def crash(self) -> None:
+        """End the process. Of the writes under way some reached the disk, in order, and nobody was told."""
+        for write in self._writes[: self.world.rng.randint(0, len(self._writes))]:
+            write()
+        self._writes.clear()
+        self.alive = False
+        self.incarnation += 1
+        self.connected.clear()
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    def message(self, sender: str, message: AnyMessage) -> None:
+        if sender in self.connected:
+            self.machine.message(sender, message, self.local())
+            self.after_input()
+
+    def timer(self) -> None:
+        self.timer_at = float("inf")
+        self.machine.tick(self.local())
+        self.after_input()
+
+    def connect(self, peer_id: str) -> None:
+        if peer_id not in self.connected:
+            self.connected.add(peer_id)
+            self.machine.peer_connected(peer_id, self.local())
+            self.after_input()
+
+    def disconnect(self, peer_id: str, closed_by_remote: bool) -> None:
+        if peer_id in self.connected:
+            self.connected.discard(peer_id)
+            self.machine.peer_disconnected(peer_id, closed_by_remote, self.local())
+            self.after_input()
+
+    def probed(self, peer_id: str, result: DialResult) -> None:
+        self.machine.probe_result(peer_id, result, self.local())
+        self.after_input()
+
+    def rebuild_mesh(self) -> None:
+        self.machine.mesh_rebuilding(self.local())
+        self.after_input()
+
+    def resign(self) -> None:
+        self.machine.resign(self.local())
+        self.after_input()
+
+    # --- feeds --------------------------------------------------------------------------------------------------------
+
+    def append(self, draft: Draft) -> Entry:
+        """Append to the own feed, durably, and tell everybody connected."""
+        feed = self.store.setdefault(self.peer_id, [])
+        entry = make_entry(self.peer_id, len(feed), EPOCH_MS + int(self.world.now * 1000), draft)
+        feed.append(entry)
+        if self.alive:
+            self._fold([entry])
+            for peer in sorted(self.connected):
+                self.world.offer(self.peer_id, peer)
+        return entry
+
+    def replicate(self, source: Node, held: dict[str, int]) -> None:
+        """Take what the source held and this node doesn't."""
+        fresh: list[Entry] = []
+        for author, size in held.items():
+            feed = self.store.setdefault(author, [])
+            if len(feed) < size:
+                entries = source.store[author][len(feed) : size]
+                feed.extend(entries)
+                fresh.extend(entries)
+        if fresh:
+            self._fold(fresh)
+            self.machine.poke(self.local())
+            self.after_input()
+
+    def _fold(self, entries: list[Entry]) -> None:
+        acts = [e for e in entries if e.header.type in (ACT, ACT_COMMIT)]
+        if acts:
+            self.chain.apply(acts)
+        if len(acts) < len(entries):
+            self.rooms.apply(entries)
+            self.decisions.apply(entries)
+
+    def canonical(self) -> tuple[object, ...]:
+        """All folds' states; equal on nodes that hold the same entries."""
+        return (self.chain.canonical(), self.rooms.canonical(), self.decisions.canonical())
+
+    # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def after_input(self) -> None:
+        """Carry out what the machine wants, check the invariants, set the timer."""
+        out = self.machine.take()
+        while out:
+            for output in out:
+                if type(output) is Send:
+                    self.world.send(self.peer_id, output.to, output.message)
+                elif type(output) is Persist:
+                    self._write(partial(self._save, output.state), partial(self._persisted, output.token))
+                elif type(output) is Probe:
+                    self.world.probe(self, output.peer_id)
+                elif type(output) is AppendAct:
+                    self._append_act(output)
+                elif type(output) is AppendCommit:
+                    self._write(partial(self._append_commit, output.data), _nothing)
+            out = self.machine.take()
+        if self.chain.revision != self._revision:
+            self._revision = self.chain.revision
+            self.world.check.committed(self)
+        self.world.check.claims(self)
+        wake = self.machine.wake_at
+        if wake is not None and (at := max(self.true_time(wake) + 1e-6, self.world.now)) < self.timer_at:
+            self.timer_at = at
+            self.world.at(at, self._timer_due, at)
+
+    def _timer_due(self, at: float) -> None:
+        if at == self.timer_at:
+            self.timer()
+
+    def _save(self, state: DurableState) -> None:
+        self.durable = state
+
+    def _persisted(self, token: int) -> None:
+        self.machine.persisted(token, self.local())
+        self.after_input()
+
+    def _append_commit(self, data: CommitData) -> None:
+        self.append(Draft(ACT_COMMIT, data))
+
+    def _append_act(self, output: AppendAct) -> None:
+        entry: list[Entry] = []
+
+        def done() -> None:
+            self.machine.act_appended(output.token, entry[0].raw, self.local())
+            self.after_input()
+
+        self._write(lambda: entry.append(self.append(Draft(ACT, output.data))), done)
+
+    def _write(self, write: Callable[[], None], done: Callable[[], None]) -> None:
+        """Do a write when the disk gets to it, in order; then say so."""
+        self._writes.append(write)
+        seconds = self.rng.uniform(0.5e-3, 4e-3) if self.rng.random() < 0.98 else self.rng.uniform(0.02, 0.3)
+        self._disk_free_at = max(self._disk_free_at, self.world.now) + seconds
+        self.world.later(self, self._disk_free_at, self._written, write, done)
+
+    def _written(self, write: Callable[[], None], done: Callable[[], None]) -> None:
+        self._writes.remove(write)
+        write()
+        done()
+
+
+def _nothing() -> None:
+    """Nobody waits for this write."""
