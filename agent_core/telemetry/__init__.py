@@ -1,0 +1,1 @@
+"""How a node is watched: its log, its metrics, its health, and the supervisor that restarts its services."""
