@@ -28,6 +28,9 @@ GRACE_MS = 5_000
 #: A cut names at most so many feeds: what an act's header has room for.
 MAX_CUT = 80
 
+#: The first instant of the year 10000, which RFC 3339 can't write, in Unix milliseconds.
+END_OF_TIME_MS = 253_402_300_800_000
+
 _Word: TypeAlias = Annotated[str, Meta(max_length=64)]
 
 
@@ -75,7 +78,7 @@ class ProposeData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ] = YES_NO
     rule: Rule = Rule.MAJORITY
     quorum: Annotated[float, Meta(ge=0, le=1)] = 0.5  #: share of the eligible that must vote
-    deadline_ms: Annotated[int, Meta(ge=0, lt=1 << 48)]  #: Unix milliseconds, by the stamps of the votes
+    deadline_ms: Annotated[int, Meta(ge=0, lt=END_OF_TIME_MS)]  #: Unix milliseconds, by the stamps of the votes
     authority: Authority = Authority.COORDINATION
 
 
