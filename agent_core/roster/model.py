@@ -94,3 +94,26 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     def eligible(self, least: Authority) -> tuple[str, ...]:
         """Peer ids of active members with at least this authority, sorted."""
         return tuple(sorted(p for p, m in self.members.items() if m.active and m.authority.at_least(least)))
+
+
+class VoterUse(StrEnum):
+    """Whether a node may be made a voter, by what it runs as now (SPEC section 4)."""
+
+    FULL = "full"  #: a daemon, or ``election.voter``
+    SPARE = "spare"  #: a console's node: while the cluster has fewer than three voters
+    NEVER = "never"  #: a command's node, or one that is leaving
+
+
+#: Entry type by which a lone founder moves into another cluster.
+ROSTER_YIELD = "roster.yield"
+
+
+class YieldData(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster of one gives itself up for another, after that one's committed admission.
+
+    What the author wrote before this entry belongs to ``old`` and isn't shown to the others.
+    """
+
+    old: str  #: cluster id given up
+    new: str  #: cluster id moved into
+    act: int  #: number of the newest act of ``new`` that was known

@@ -1,0 +1,247 @@
+"""What the leader does for the roster: admitting and letting go, and keeping the voters right (SPEC section 4)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import trio
+
+from agent_core.election.acts import ActKind, Proposer
+from agent_core.errors import ChorusError, NoQuorum, NotLeader
+from agent_core.feeds.model import Head
+from agent_core.identity.signing import Verifier
+from agent_core.roster import machine
+from agent_core.roster.admission import Gate, Message, Refusal, is_fresh, is_signed
+from agent_core.roster.changes import Changes
+from agent_core.roster.fold import MemberPayload, VoterPayload
+from agent_core.roster.meeting import Meetings
+from agent_core.roster.model import Roster, VoterUse
+from agent_core.wire.envelope import one_line
+from agent_core.wire.families.cooee import CooeeEnrol, CooeeLeave, CooeeReply, FeedHead
+
+log = logging.getLogger("chorus.roster")
+
+#: How long a member waits for the leader's answer to what it passes on, and for a committed act to be folded; seconds.
+_PASS_ON_S = 25.0
+_FOLD_S = 5.0
+_HEADS = 512
+
+
+class Belonging(Protocol):
+    """Where this node belongs, as :class:`agent_core.roster.service.RosterService` knows it."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def network_name(self) -> str: ...
+
+    @property
+    def bound(self) -> str: ...
+
+    @property
+    def moving(self) -> bool: ...
+
+    @property
+    def roster(self) -> Roster | None: ...
+
+    @property
+    def voter_use(self) -> VoterUse: ...
+
+
+class Leading:
+    """The roster's acts, while this node leads; while it doesn't, the way to the leader.
+
+    Args:
+        home: where this node belongs.
+        proposer: gets acts committed.
+        leader: the leader's peer id as known here, or empty.
+        verifier: checks applicants' signatures.
+        gate: the rules newcomers are measured by.
+        caught_up: whether a member holds what this node holds.
+        heads: the feeds that hold the acts.
+        changes: rings when the chain grew.
+        demote_s: how long a voter may be away, seconds.
+        now_ms: Unix time in milliseconds.
+    """
+
+    def __init__(
+        self,
+        home: Belonging,
+        proposer: Proposer,
+        leader: Callable[[], str],
+        verifier: Verifier,
+        gate: Gate,
+        caught_up: Callable[[str], bool],
+        heads: Callable[[], Sequence[Head]],
+        changes: Changes,
+        demote_s: float,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._home = home
+        self._proposer = proposer
+        self._leader = leader
+        self._verifier = verifier
+        self._gate = gate
+        self._caught_up = caught_up
+        self._heads = heads
+        self._changes = changes
+        self._demote_s = demote_s
+        self._now_ms = now_ms
+        self._one_at_a_time = trio.Lock()
+        self._absent_since: dict[str, int] = {}
+        self.admitted = self.refused = self.promoted = self.demoted = 0
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    async def answer(self, peer: str, message: Message, meetings: Meetings) -> CooeeReply:
+        """Answer a peer's enrolment or leave, its own or one that it passes on."""
+        if not isinstance(message, CooeeEnrol | CooeeLeave):
+            return CooeeReply(status="refused", message="That is no question.")
+        misplaced = self._misplaced(message)
+        if misplaced is not None:
+            return misplaced
+        if not self._proposer.leading:
+            return await self._pass_on(peer, message, meetings)
+        if not is_signed(message, self._verifier):
+            return CooeeReply(status="refused", message="The signature doesn't hold.")
+        if isinstance(message, CooeeEnrol):
+            return await self.admit(message)
+        meetings.forget_use(message.peer_id)
+        return await self._let_go(message)
+
+    async def admit(self, enrol: CooeeEnrol) -> CooeeReply:
+        """Admit a newcomer, or bring a member's record up to date; the answer says "admitted" only once it is committed."""
+        async with self._one_at_a_time:
+            roster = self._home.roster
+            if roster is None:
+                return CooeeReply(status="pending", message="The roster isn't known here yet.")
+            record = self._gate.record(enrol, roster, self._now_ms())
+            if isinstance(record, Refusal):
+                self.refused += 1
+                return CooeeReply(status="refused", message=record.message, next=record.next)
+            before, number = roster.get(enrol.peer_id), roster.version
+            if record != before:
+                kind = ActKind.MEMBER_ADD if before is None else ActKind.MEMBER_CHANGE
+                try:
+                    number = (await self._proposer.propose(kind, MemberPayload(member=record))).number
+                except ChorusError as exc:
+                    return _not_now(exc)
+                await self._folded(number)
+                self.admitted += before is None
+                log.info("%s %s (%s)", kind.value, record.agent_id, record.peer_id)
+        heads = self._heads()[:_HEADS]
+        return CooeeReply(
+            status="admitted",
+            cluster=self._home.bound,
+            act=number,
+            heads=tuple(FeedHead(author=h.author, epoch=h.epoch, size=h.size, root=h.root) for h in heads),
+        )
+
+    async def _let_go(self, leave: CooeeLeave) -> CooeeReply:
+        if not is_fresh(leave.at_ms, self._now_ms()):
+            return CooeeReply(status="refused", message="That leave is not of now.", next="Set the clocks right.")
+        async with self._one_at_a_time:
+            roster = self._home.roster
+            if roster is None or leave.peer_id not in roster.voters:
+                return CooeeReply(status="done", cluster=self._home.bound)
+            try:
+                number = await self._change(machine.VoterChange(ActKind.VOTER_REMOVE, leave.peer_id, "took leave"))
+            except ChorusError as exc:
+                return _not_now(exc)
+            return CooeeReply(status="done", cluster=self._home.bound, act=number)
+
+    def _misplaced(self, message: CooeeEnrol | CooeeLeave) -> CooeeReply | None:
+        """Why a request can't be for this node at all."""
+        home = self._home
+        if isinstance(message, CooeeEnrol) and message.network != home.network_name:
+            return CooeeReply(
+                status="refused",
+                message=f"This is network {home.network_name}, not {one_line(message.network, 64)}.",
+                next="Set cluster.network to the same name on both.",
+            )
+        if not home.bound or home.roster is None:
+            return CooeeReply(status="pending", message="This node doesn't belong to a cluster yet.")
+        if home.moving:
+            return CooeeReply(status="pending", message="This node is moving into another cluster.")
+        if message.cluster != home.bound:
+            return CooeeReply(
+                status="refused",
+                message=f"This node belongs to cluster {home.bound[:8]}, not {message.cluster[:8]}.",
+                next="Connect to a node of the cluster you mean.",
+            )
+        return None
+
+    async def _pass_on(self, peer: str, message: CooeeEnrol | CooeeLeave, meetings: Meetings) -> CooeeReply:
+        """Not the leader: ask it on the other's behalf, or say who it is."""
+        leader = self._leader()
+        if not leader or leader == self._home.peer_id:
+            return CooeeReply(status="pending", message="There is no leader just now.", next="Wait for the election.")
+        if message.hops == 0 and leader != peer and leader in meetings.connected():
+            reply = await meetings.ask(leader, msgspec.structs.replace(message, hops=1), _PASS_ON_S)
+            if isinstance(reply, CooeeReply):
+                return reply
+        return CooeeReply(status="redirect", leader=leader, message="Another node leads.", next="Ask the leader.")
+
+    # --- voters -------------------------------------------------------------------------------------------------------
+
+    async def tend_voters(self, meetings: Meetings) -> float:
+        """One change of the voters if one is due; returns how long to rest, seconds.
+
+        Raises:
+            NotLeader, NoQuorum: the change wasn't committed.
+        """
+        home, roster = self._home, self._home.roster
+        online = meetings.connected() | {home.peer_id}
+        self._note_absence(roster, online)
+        if roster is None or home.moving or not self._proposer.leading:
+            return 1.0
+        uses = {m.peer_id: m.voter_use for m in meetings.met() if m.cluster == home.bound}
+        uses[home.peer_id] = home.voter_use
+        now = self._now_ms()
+        change = machine.voter_change(
+            machine.Electorate(
+                roster=roster,
+                me=home.peer_id,
+                online=online,
+                uses=uses,
+                caught_up=frozenset(p for p in uses if p == home.peer_id or self._caught_up(p)),
+                unseen_ms={p: now - since for p, since in self._absent_since.items()},
+                demote_after_ms=round(self._demote_s * 1000),
+            )
+        )
+        if change is None:
+            return 1.0
+        async with self._one_at_a_time:
+            if home.roster is roster:  # else it changed while this waited: look again
+                await self._change(change)
+        return 0.0
+
+    async def _change(self, change: machine.VoterChange) -> int:
+        payload = VoterPayload(peer_id=change.peer_id, reason=change.reason)
+        number = (await self._proposer.propose(change.kind, payload)).number
+        self.promoted += change.kind is ActKind.VOTER_ADD
+        self.demoted += change.kind is ActKind.VOTER_REMOVE
+        log.info("%s %s: %s", change.kind.value, change.peer_id, change.reason)
+        await self._folded(number)
+        return number
+
+    async def _folded(self, number: int) -> None:
+        """The next change starts from the roster that this one made."""
+        await self._changes.until(lambda: (r := self._home.roster) is not None and r.version >= number, _FOLD_S)
+
+    def _note_absence(self, roster: Roster | None, online: frozenset[str]) -> None:
+        now = self._now_ms()
+        absent = [v for v in (roster.voters if roster else ()) if v not in online]
+        self._absent_since = {v: self._absent_since.get(v, now) for v in absent}
+
+
+def _not_now(exc: ChorusError) -> CooeeReply:
+    """An act that couldn't be committed, as a reply."""
+    message, next = exc.message[:500], exc.next[:500]
+    if isinstance(exc, NotLeader | NoQuorum):
+        return CooeeReply(status="pending", message=message, next=next)
+    return CooeeReply(status="refused", message=message, next=next)

@@ -1,0 +1,177 @@
+"""When to found, where to enrol, when to yield, and whom to make a voter: the pure rules of SPEC section 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from agent_core.election.acts import ActKind
+from agent_core.roster.model import Roster, VoterUse
+
+#: Voters a cluster has at most, and how many it wants before consoles' nodes are left alone.
+MAX_VOTERS = 7
+ENOUGH_VOTERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What a connected peer last said of itself."""
+
+    peer_id: str
+    agent_id: str = ""
+    cluster: str = ""
+    lone: bool = False
+    moving: bool = False
+    members: int = 0
+    leader: str = ""
+    voter_use: VoterUse = VoterUse.NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything founding and enrolling depends on.
+
+    Args:
+        me: this node's peer id.
+        now_ms, since_ms: now, and when it began to look for peers; milliseconds on one clock.
+        cluster: the cluster it belongs to, empty if none ever.
+        lone: that cluster's only member ever is this node.
+        met: the connected peers that have spoken.
+        grace_ms: how long to look before founding.
+        found_now: ``--found``.
+        nobody_to_look_for: no bootstrap peer named and mDNS off.
+        may_found: false for a command's node.
+        avoid: clusters that refused a moment ago.
+    """
+
+    me: str
+    now_ms: int
+    since_ms: int
+    cluster: str = ""
+    lone: bool = False
+    met: tuple[Meeting, ...] = ()
+    grace_ms: int = 10_000
+    found_now: bool = False
+    nobody_to_look_for: bool = False
+    may_found: bool = True
+    avoid: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Found a cluster now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """Ask a peer to be admitted to its cluster."""
+
+    peer_id: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until something changes or the time comes (Unix milliseconds)."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """This node is where it belongs."""
+
+
+Step: TypeAlias = Found | Enrol | Wait | Stay
+
+
+def next_step(s: Situation) -> Step:
+    """What to do about membership now."""
+    if s.cluster and not s.lone:
+        return Stay()
+    bound = [m for m in s.met if m.cluster and m.cluster != s.cluster]
+    if s.cluster:
+        bound = [m for m in bound if not m.lone or m.cluster < s.cluster]
+    ready = [m for m in bound if not m.moving and m.cluster not in s.avoid]
+    if s.found_now and not s.cluster and s.may_found:
+        return Found()
+    if ready:
+        best = min(ready, key=lambda m: (m.lone, -m.members, m.cluster, m.leader != m.peer_id, m.peer_id))
+        return Enrol(best.peer_id, best.cluster)
+    if s.cluster:
+        return Stay()
+    if bound or not s.may_found:
+        return Wait(s.now_ms + 1000)  # there is a cluster: never found another one beside it
+    return _found_or_wait(s)
+
+
+def _found_or_wait(s: Situation) -> Step:
+    if s.nobody_to_look_for and not s.met:
+        return Found()
+    # Of several newcomers that found only each other the least founds first and the others enrol there.
+    first = all(s.me < m.peer_id for m in s.met)
+    until = s.since_ms + (s.grace_ms if first else 2 * s.grace_ms)
+    return Found() if s.now_ms >= until else Wait(until)
+
+
+def foreign(s: Situation) -> tuple[Meeting, ...]:
+    """Peers of other clusters that this node, being where it belongs, can only mention: one for each cluster."""
+    if not s.cluster or isinstance(next_step(s), Enrol):
+        return ()
+    return tuple({m.cluster: m for m in s.met if m.cluster and m.cluster != s.cluster and not m.lone}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """What the leader knows of who could vote.
+
+    Args:
+        roster: the roster in force.
+        me: the leader.
+        online: connected peers, itself included.
+        uses: what each connected member runs as.
+        caught_up: members that hold what the leader holds.
+        unseen_ms: for how long each absent voter has been away, milliseconds.
+        demote_after_ms: how long that may be.
+    """
+
+    roster: Roster
+    me: str
+    online: frozenset[str] = frozenset()
+    uses: Mapping[str, VoterUse] = field(default_factory=dict)
+    caught_up: frozenset[str] = frozenset()
+    unseen_ms: Mapping[str, int] = field(default_factory=dict)
+    demote_after_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class VoterChange:
+    """One voter to add or to remove."""
+
+    kind: ActKind
+    peer_id: str
+    reason: str
+
+
+def voter_change(e: Electorate) -> VoterChange | None:
+    """The next single change of the voters, if one is due: the absent go first, then daemons come, then consoles' nodes."""
+    voters = e.roster.voters
+    gone = [v for v in voters if v != e.me and e.unseen_ms.get(v, 0) >= e.demote_after_ms and v not in e.online]
+    if gone and _reachable(voters, e.online) >= e.roster.quorum:
+        worst = max(gone, key=lambda v: (e.unseen_ms[v], v))
+        return VoterChange(ActKind.VOTER_REMOVE, worst, f"not seen for {e.unseen_ms[worst] // 60_000} min")
+    if len(voters) >= MAX_VOTERS:
+        return None
+    ready = [p for p, m in e.roster.members.items() if m.active and not m.voter and p in e.online and p in e.caught_up]
+    full = sorted(p for p in ready if e.uses.get(p) is VoterUse.FULL)
+    if full:
+        return VoterChange(ActKind.VOTER_ADD, full[0], "caught up")
+    spare = sorted(p for p in ready if e.uses.get(p) is VoterUse.SPARE)
+    if spare and len(voters) < ENOUGH_VOTERS:
+        return VoterChange(ActKind.VOTER_ADD, spare[0], f"fewer than {ENOUGH_VOTERS} voters")
+    return None
+
+
+def _reachable(voters: Iterable[str], online: frozenset[str]) -> int:
+    return sum(1 for v in voters if v in online)

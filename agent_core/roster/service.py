@@ -1,0 +1,453 @@
+"""Membership as it runs: finding, founding or entering a cluster, and saying where this node belongs (SPEC section 4)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import trio
+
+from agent_core.clock import wall_ms
+from agent_core.election.acts import Chain, Proposer
+from agent_core.errors import ChorusError, ConfigError
+from agent_core.feeds.model import Appender, Draft, Head
+from agent_core.identity.signing import Signer, Verifier
+from agent_core.network import Network
+from agent_core.roster import machine
+from agent_core.roster.admission import Gate, Message, renewed, signed_enrol, signed_leave
+from agent_core.roster.changes import Changes
+from agent_core.roster.leading import Leading
+from agent_core.roster.meeting import Meetings
+from agent_core.roster.model import (
+    ROSTER_YIELD,
+    Authority,
+    Member,
+    Policy,
+    Roster,
+    VoterUse,
+    YieldData,
+)
+from agent_core.roster.roles import Role, load
+from agent_core.roster.settings import Applicant, RosterSettings
+from agent_core.wire.envelope import one_line
+from agent_core.wire.families.cooee import CooeeEnrol, CooeeHello, CooeeLeave, CooeeReply
+from agent_core.wire.judge import Standing
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger("chorus.roster")
+
+#: Where the home keeps to which cluster it belongs.
+CLUSTER_KEY = "cluster"
+#: How long a cluster that refused is left alone, and one that said "pending".
+REFUSED_MS = 15_000
+PENDING_MS = 1_000
+
+
+class Durable(Protocol):
+    """Small state on disk."""
+
+    def read(self, key: str) -> bytes | None:
+        """The value, if there is one."""
+        ...
+
+    async def write(self, key: str, value: bytes) -> None:
+        """Keep a value; on disk when it returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RosterStatistics:
+    """Counters since the start."""
+
+    members: int
+    voters: int
+    met: int
+    admitted: int
+    refused: int
+    promoted: int
+    demoted: int
+
+
+class RosterService:
+    """This node's membership, and while it leads everybody's.
+
+    Args:
+        network: streams and peers.
+        signer, verifier: sign its own requests, check others'.
+        me: who this node is.
+        voter_use: what it may be made a voter as; see :meth:`set_voter_use`.
+        settings: see :class:`RosterSettings`.
+        durable: holds to which cluster the home belongs.
+        appender: writes the entry of yielding.
+        chain: the committed acts of the cluster last told to ``on_bound``.
+        proposer: gets acts committed while this node leads.
+        leader: the leader's peer id as known here, or empty.
+        found: makes the genesis with this member, returns the cluster id.
+        on_bound: awaited when the cluster changes, with its id (empty for none), so that folds are rebuilt.
+        caught_up: whether a member holds what this node holds.
+        heads: the feeds that hold the acts, told to newcomers.
+        roles: the roles in force.
+        now_ms: Unix time in milliseconds.
+
+    Raises:
+        ConfigError: the policy is not in this version.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        signer: Signer,
+        verifier: Verifier,
+        me: Applicant,
+        voter_use: VoterUse,
+        settings: RosterSettings,
+        durable: Durable,
+        appender: Appender,
+        chain: Callable[[], Chain | None],
+        proposer: Proposer,
+        leader: Callable[[], str],
+        found: Callable[[Member, Policy], Awaitable[str]],
+        on_bound: Callable[[str], Awaitable[None]],
+        caught_up: Callable[[str], bool],
+        heads: Callable[[], Sequence[Head]] = lambda: (),
+        roles: Mapping[str, Role] | None = None,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        if settings.policy is not Policy.OPEN:
+            raise ConfigError(f"The policy {settings.policy} is not in this version.", "Use cluster.policy = 'open'.")
+        self.me = me
+        self.peer_id = network.peer_id
+        self._signer = signer
+        self._verifier = verifier
+        self._settings = settings
+        self._durable = durable
+        self._appender = appender
+        self._chain = chain
+        self._proposer = proposer
+        self._leader = leader
+        self._found = found
+        self._on_bound = on_bound
+        self._caught_up = caught_up
+        self._heads = heads
+        self._now_ms = now_ms
+        self.voter_use = voter_use
+        self._gate = Gate(load() if roles is None else roles, settings.beyond_loopback, settings.force_open)
+        self.bound = (durable.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
+        self._joining = ""
+        self._asking = False
+        self._since_ms = now_ms()
+        self._avoid: dict[str, int] = {}
+        self._refusal = ""
+        self._changes = Changes()
+        self._leading = Leading(
+            self, proposer, leader, verifier, self._gate, caught_up, heads, self._changes, settings.demote_s, now_ms
+        )
+        self._meetings = Meetings(network, self._hello, self._answer, self.changed, now_ms)
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Meet peers, find or found a cluster, and keep its voters right while leading. Runs until cancelled."""
+        self._since_ms = self._now_ms()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._meetings.run)
+            nursery.start_soon(self._repeat, self._belong)
+            nursery.start_soon(self._repeat, lambda: self._leading.tend_voters(self._meetings))
+            task_status.started()
+
+    def changed(self) -> None:
+        """Something this depends on changed: the chain, the leader, a peer. Cheap; call it freely."""
+        self._changes.ring()
+
+    # --- what others ask ----------------------------------------------------------------------------------------------
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster this node belongs to, or is moving into; empty for none."""
+        return self._joining or self.bound
+
+    @property
+    def network_name(self) -> str:
+        """The name that separates meshes."""
+        return self._settings.network
+
+    @property
+    def moving(self) -> bool:
+        """A cluster of one on its way into another: it admits nobody meanwhile."""
+        return bool(self.bound) and self._asking
+
+    @property
+    def roster(self) -> Roster | None:
+        """The roster in force in that cluster, as far as it is known here."""
+        chain = self._chain()
+        roster = chain.roster if chain is not None and self.cluster_id else None
+        return roster if roster is not None and roster.cluster_id == self.cluster_id else None
+
+    @property
+    def member(self) -> Member | None:
+        """This node's own record, once the cluster's committed acts show it."""
+        roster = self.roster
+        return roster.get(self.peer_id) if roster else None
+
+    @property
+    def lone(self) -> bool:
+        """The cluster's only member ever is this node."""
+        roster = self.roster
+        return roster is not None and set(roster.members) == {self.peer_id}
+
+    @property
+    def stage(self) -> str:
+        """Where membership stands: ``looking for peers``, ``enrolling`` or ``member``."""
+        if self._joining:
+            return "enrolling"
+        if self.member is not None:
+            return "member"
+        return "enrolling" if any(m.cluster for m in self._meetings.met()) else "looking for peers"
+
+    @property
+    def looking_left_s(self) -> float:
+        """How long it will still look for peers before it founds, seconds; 0 once it belongs somewhere."""
+        left = self._settings.discovery_s - (self._now_ms() - self._since_ms) / 1000
+        return max(0.0, left) if not self.cluster_id and self._settings.may_found else 0.0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences a person should read."""
+        out = [self._refusal] if self._refusal and self.member is None else []
+        out += [
+            f"{m.agent_id} of cluster {m.cluster[:8]} is in reach; this home belongs to cluster {self.bound[:8]}. "
+            "Clusters of several members never merge by themselves."
+            for m in machine.foreign(self._situation())
+        ]
+        networks = sorted(set(self._meetings.other_networks.values()))
+        out += [f"A peer of network {n} is connected; this is network {self._settings.network}." for n in networks]
+        return tuple(out)
+
+    def standing(self, peer_id: str) -> Standing:
+        """The roster's word on an author, for judging messages."""
+        roster = self.roster
+        member = roster.get(peer_id) if roster else None
+        if member is None:
+            return Standing.UNKNOWN
+        return Standing.MEMBER if member.active else Standing.REVOKED
+
+    def accepts(self, author: str) -> bool:
+        """Whether an author's feed is taken in: everybody's until the roster is known, then the members'."""
+        roster = self.roster
+        return roster is None or author == self.peer_id or roster.get(author) is not None
+
+    def set_voter_use(self, use: VoterUse) -> None:
+        """What this node may be made a voter as from now on (a console's node becomes a daemon, a node ends)."""
+        if use is not self.voter_use:
+            self.voter_use = use
+            self._meetings.greet_all()
+            self.changed()
+
+    def statistics(self) -> RosterStatistics:
+        """Counters since the start."""
+        roster = self.roster
+        return RosterStatistics(
+            members=sum(1 for m in roster.members.values() if m.active) if roster else 0,
+            voters=len(roster.voters) if roster else 0,
+            met=len(self._meetings.met()),
+            admitted=self._leading.admitted,
+            refused=self._leading.refused,
+            promoted=self._leading.promoted,
+            demoted=self._leading.demoted,
+        )
+
+    async def take_leave(self, timeout_s: float = 5.0) -> bool:
+        """Stop being a voter before a clean exit, if this node is one only for want of others.
+
+        The election must go on meanwhile, since this node's own acknowledgement may be needed; a leader resigns first.
+
+        Returns:
+            Whether nothing holds this node any more: its leave is committed, or it had no need of one.
+        """
+        full = self.voter_use is VoterUse.FULL
+        roster, member = self.roster, self.member
+        if full or roster is None or member is None or not member.voter:
+            return True
+        self.set_voter_use(VoterUse.NEVER)
+        if len(roster.voters) == 1:
+            return False
+        leave = CooeeLeave(cluster=self.bound, peer_id=self.peer_id, at_ms=self._now_ms())
+        request = signed_leave(leave, self._signer)
+        end = trio.current_time() + timeout_s
+        while (left_s := end - trio.current_time()) > 0:
+            for peer in self._towards_leader():
+                reply = await self._meetings.ask(peer, request, left_s)
+                if isinstance(reply, CooeeReply) and reply.status == "done":
+                    return True
+            await trio.sleep(0.2)
+        return False
+
+    # --- belonging ----------------------------------------------------------------------------------------------------
+
+    async def _repeat(self, step: Callable[[], Awaitable[float]]) -> None:
+        """Take a step at every change, or when the step's own time comes."""
+        while True:
+            seen = self._changes.count
+            try:
+                rest_s = await step()
+            except ChorusError as exc:
+                log.warning("membership: %s", exc)
+                rest_s = 1.0
+            await self._changes.until(lambda seen=seen: self._changes.count != seen, rest_s)  # type: ignore[misc]
+            await trio.lowlevel.checkpoint()
+
+    async def _belong(self) -> float:
+        """One step towards a cluster; returns how long it may rest, seconds."""
+        match machine.next_step(self._situation()):
+            case machine.Found():
+                await self._found_cluster()
+                return 0.0
+            case machine.Enrol(peer_id=peer, cluster=cluster):
+                await self._enrol(peer, cluster)
+                return 0.2
+            case machine.Wait(until_ms=until):
+                return min(1.0, max(0.05, (until - self._now_ms()) / 1000))
+            case _:
+                await self._renew_record()
+                return 1.0
+
+    def _situation(self) -> machine.Situation:
+        now = self._now_ms()
+        self._avoid = {c: until for c, until in self._avoid.items() if until > now}
+        return machine.Situation(
+            me=self.peer_id,
+            now_ms=now,
+            since_ms=self._since_ms,
+            cluster=self.bound,
+            lone=self.lone,
+            met=self._meetings.met(),
+            grace_ms=round(self._settings.discovery_s * 1000),
+            found_now=self._settings.found,
+            nobody_to_look_for=self._settings.nobody_to_look_for,
+            may_found=self._settings.may_found,
+            avoid=frozenset(self._avoid),
+        )
+
+    async def _found_cluster(self) -> None:
+        founder = msgspec.structs.replace(
+            self._gate.applicant(self._request("")), authority=Authority.MASTER, voter=True
+        )
+        cluster = await self._found(founder, self._settings.policy)
+        await self._durable.write(CLUSTER_KEY, cluster.encode())
+        self.bound = cluster
+        await self._on_bound(cluster)
+        self._meetings.greet_all()
+        log.info("founded cluster %s", cluster)
+
+    def _request(self, cluster: str) -> CooeeEnrol:
+        me = self.me
+        enrol = CooeeEnrol(
+            network=self._settings.network,
+            cluster=cluster,
+            peer_id=self.peer_id,
+            agent_id=me.agent_id,
+            role=me.role,
+            kind=me.kind.value,
+            at_ms=self._now_ms(),
+            age_recipient=me.age_recipient,
+            voter_use=self.voter_use.value,
+            capabilities=me.capabilities,
+            models=me.models,
+        )
+        return signed_enrol(enrol, self._signer)
+
+    async def _enrol(self, peer: str, cluster: str) -> None:
+        """Ask for admission by way of a peer; once it is committed and seen, belong there."""
+        self._asking = True
+        try:
+            reply = await self._ask_admission(peer, cluster)
+            if reply is not None and reply.status == "admitted" and reply.cluster == cluster:
+                await self._move_into(cluster)
+            elif reply is None or reply.status in ("pending", "redirect"):
+                self._avoid_for(cluster, PENDING_MS, one_line(reply.message, 300) if reply else "")
+            else:
+                said = one_line(f"{reply.message} {reply.next}", 400)
+                self._avoid_for(cluster, REFUSED_MS, f"Cluster {cluster[:8]} doesn't admit this node: {said}")
+        finally:
+            self._asking = False
+
+    async def _ask_admission(self, peer: str, cluster: str) -> CooeeReply | None:
+        reply = await self._meetings.ask(peer, self._request(cluster), 30.0)
+        if isinstance(reply, CooeeReply) and reply.status == "redirect" and reply.leader in self._meetings.connected():
+            reply = await self._meetings.ask(reply.leader, self._request(cluster), 30.0)
+        return reply if isinstance(reply, CooeeReply) else None
+
+    def _avoid_for(self, cluster: str, ms: int, why: str) -> None:
+        if len(self._avoid) < 64:
+            self._avoid[cluster] = self._now_ms() + ms
+        self._refusal = why or self._refusal
+
+    async def _move_into(self, cluster: str) -> None:
+        """Fold the cluster's acts; belong to it when they show this node's admission, else stay what it was."""
+        self._joining = cluster
+        try:
+            await self._on_bound(cluster)
+            if await self._changes.until(lambda: self.member is not None, self._settings.join_s):
+                await self._settle(cluster)
+        finally:
+            joined, self._joining = self.bound == cluster, ""
+            if not joined:
+                self._avoid_for(
+                    cluster, REFUSED_MS, f"Cluster {cluster[:8]} admitted this node, but its acts don't come."
+                )
+                with trio.CancelScope(shield=True):
+                    await self._on_bound(self.bound)
+
+    async def _settle(self, cluster: str) -> None:
+        chain = self._chain()
+        if self.bound and chain is not None:
+            moved = YieldData(old=self.bound, new=cluster, act=len(chain.committed) - 1)
+            await self._appender.append([Draft(ROSTER_YIELD, moved)])
+        await self._durable.write(CLUSTER_KEY, cluster.encode())
+        self.bound = cluster
+        self._refusal = ""
+        self._meetings.greet_all()
+        log.info("enrolled in cluster %s", cluster)
+
+    async def _renew_record(self) -> None:
+        """See to it that the roster says of this node what it says of itself."""
+        before = self.member
+        if before is None or not before.active or self._avoid.get(self.bound):
+            return
+        request = self._request(self.bound)
+        if renewed(before, self._gate.applicant(request)) == before:
+            return
+        self._avoid[self.bound] = self._now_ms() + REFUSED_MS
+        if self._proposer.leading:
+            await self._leading.admit(request)
+            return
+        for peer in self._towards_leader()[:2]:
+            reply = await self._meetings.ask(peer, request, 10.0)
+            if isinstance(reply, CooeeReply) and reply.status == "admitted":
+                return
+
+    def _towards_leader(self) -> list[str]:
+        """Connected members of this cluster, the leader first."""
+        leader = self._leader()
+        ours = [m.peer_id for m in self._meetings.met() if m.cluster == self.bound]
+        return sorted(ours, key=lambda p: p != leader)
+
+    def _hello(self) -> CooeeHello:
+        roster = self.roster
+        return CooeeHello(
+            network=self._settings.network,
+            agent_id=self.me.agent_id,
+            cluster=self.bound,
+            lone=self.lone,
+            moving=self.moving,
+            members=len(roster.members) if roster else 0,
+            leader=self._leader(),
+            voter_use=self.voter_use.value,
+        )
+
+    async def _answer(self, peer: str, message: Message) -> Message:
+        return await self._leading.answer(peer, message, self._meetings)
