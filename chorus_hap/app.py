@@ -1,0 +1,629 @@
+"""The console: one screen with a pane at a time, fed by the store, steered by the action registry."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.containers import Container
+from textual.widgets import Input, Static
+
+from agent_core.clock import wall_ms
+from agent_core.errors import ChorusError
+from agent_core.ids import uuid7
+from agent_core.shapes import Attention
+from chorus_hap.actions import NOT_YET, PANES, Action, Command, Registry, Situation, parse_command
+from chorus_hap.filter import parse as parse_filter
+from chorus_hap.panes.base import Pane
+from chorus_hap.session import Session
+from chorus_hap.source import Source
+from chorus_hap.store import CONNECTION, Store
+from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE
+from chorus_hap.widgets.chrome import Footer, Prompt, StatusLine, Tabs
+from chorus_hap.widgets.lines import wrap
+from chorus_hap.widgets.viewport import Look, Painted, Viewport
+from chorus_hap.wizard.dialogs import Confirm, FirstRun, Quit, Reader, Setup, help_lines
+from chorus_hap.wizard.trouble import Trouble
+
+#: Below this nothing can be shown that would be true and legible.
+MIN_COLUMNS, MIN_ROWS = 60, 18
+#: The visible pane repaints at most so often, times a second.
+PAINTS_PER_S = 8
+#: Slices the console keeps fresh whatever pane is shown.
+SLICES = ("status", "election", "members", "peers", "rooms", "decisions", "ucxl", "attention", "traffic", "log")
+
+Runner = Callable[[tuple[str, ...]], Awaitable[tuple[int, str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How this console was asked to be.
+
+    ``run`` runs the words of a scripted command and gives exit status, stdout and stderr. ``setup`` is what the first run
+    proposes, None on a home that exists.
+    """
+
+    home: Path
+    theme: str = DARK.name
+    ascii: bool = False
+    read_only: bool = False
+    keys: dict[str, str] = field(default_factory=dict)
+    run: Runner | None = None
+    setup: FirstRun | None = None
+    on_setup: Callable[[FirstRun], None] | None = None
+    load_offline: Callable[[], dict[str, Any]] | None = None
+
+
+class Actions(Provider):
+    """The palette: every action of the registry, with its key, and why it can't be done now if it can't."""
+
+    async def discover(self) -> Hits:
+        for text, run, why in self._all():
+            yield DiscoveryHit(text, run, help=why)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for text, run, why in self._all():
+            score = matcher.match(text)
+            if score > 0:
+                yield Hit(score, matcher.highlight(text), run, help=why)
+
+    def _all(self) -> list[tuple[str, Callable[[], None], str]]:
+        app = self.app
+        assert isinstance(app, ConsoleApp)
+        out: list[tuple[str, Callable[[], None], str]] = []
+        for action in app.registry.actions.values():
+            if action.hidden or action.handler == "noop":
+                continue
+            key = app.registry.shown_key(action.id)
+            title = action.title[:1].upper() + action.title[1:] + (f"   {key}" if key else "")
+            out.append((title, lambda a=action: app.perform(a), app.refusal(action)))  # type: ignore[misc]
+        return out
+
+
+class ConsoleApp(App[str]):
+    """The Textual application.
+
+    Args:
+        store: the shared store.
+        source: where its news come from and operations go.
+        options: how it was asked to be.
+    """
+
+    CSS_PATH = "app.tcss"
+    TITLE = "chorus-hap"
+    COMMANDS: ClassVar[set[Any]] = {Actions}
+    BINDINGS: ClassVar[list[BindingType]] = []
+    ENABLE_COMMAND_PALETTE = True
+    NOTIFICATION_TIMEOUT = 6
+
+    def __init__(self, store: Store, source: Source, options: Options) -> None:
+        self.registry = Registry(options.keys)
+        self.store = store
+        self.source = source
+        self.options = options
+        palette = PALETTES.get(options.theme, DARK)
+        self.look = Look(palette, ASCII if options.ascii else UNICODE)
+        self.read_only = (
+            "This console is read-only; start it without --read-only to change something." if options.read_only else ""
+        )
+        self.session = Session.load(options.home)
+        self.pane_name = ""
+        self._dirty: set[str] = set()
+        self._view_filters: dict[str, str] = {}
+        self._known_attention: set[str] = set()
+        self._retry: asyncio.Event | None = None
+        super().__init__()
+        for item in PALETTES.values():
+            self.register_theme(item.theme())
+        self.theme = palette.name
+        for key in self.registry.keys:
+            if key != "enter":  # the boxes open what is selected
+                self._bindings.key_to_bindings[key] = [
+                    Binding(key, f"key({key!r})", show=False, priority=False, id=f"key-{key}")
+                ]
+
+    # --- building -----------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(self.store, lambda: bool(self.read_only))
+        yield Tabs(self.store)
+        yield Container(id="body")
+        yield Static(id="toosmall", markup=False)
+        with Container(id="promptbar"):
+            yield Static("/", id="promptlabel", markup=False)
+            yield Prompt()
+        yield Footer(self.registry)
+
+    async def on_mount(self) -> None:
+        if self.options.ascii:
+            self.add_class("-ascii")
+        self.store.listen("*", self._dirty.add)
+        self._fit(self.size.width, self.size.height)
+        await self.show_pane(self.session.pane)
+        self.set_interval(1 / PAINTS_PER_S, self._follow_store, name="flush")
+        self.set_interval(0.5, self._tick, name="tick")
+        for problem in self.registry.problems:
+            self.notify(problem, severity="warning", markup=False)
+        if self.options.load_offline is not None and self.options.setup is None:
+            self.run_worker(self._paint_offline(), group="offline", exit_on_error=False)
+        if self.options.setup is not None:
+            self.push_screen(Setup(self.options.setup, str(self.options.home)), self._set_up)
+        else:
+            self._begin()
+
+    def _set_up(self, answers: FirstRun | None) -> None:
+        if answers is None:
+            self.exit("quit")
+            return
+        if self.options.on_setup is not None:
+            self.options.on_setup(answers)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.run_worker(self.source.run(self.store), group="source", exit_on_error=True)
+        self.work(lambda: self.source.watch(*SLICES), "watch")
+
+    async def _paint_offline(self) -> None:
+        assert self.options.load_offline is not None
+        try:
+            slices = await asyncio.to_thread(self.options.load_offline)
+        except ChorusError:
+            return  # the node says the same, with what to do
+        if self.store.live or not slices:
+            return
+        self.store.as_of = str(slices.pop("as_of", ""))
+        for name, value in slices.items():
+            if self.store.rev(name) < 0:
+                if name in ("log", "traffic"):
+                    self.store.ring(name).extend(value)
+                else:
+                    self.store.put(name, value, -1)
+
+    def _fit(self, width: int, height: int) -> None:
+        small = width < MIN_COLUMNS or height < MIN_ROWS
+        self.set_class(width >= 110, "-wide")
+        self.set_class(height >= 36, "-tall")
+        if not self.query("#toosmall"):
+            return
+        note = self.query_one("#toosmall", Static)
+        note.display = small
+        note.update(
+            f"This terminal has {width} × {height} cells; chorus-hap needs {MIN_COLUMNS} × {MIN_ROWS}. Make it larger."
+        )
+        self.query_one("#body").display = not small
+        for bar in ("#status", "#tabs", "#footer"):
+            self.query_one(bar).display = not small
+
+    def on_resize(self, event: Any) -> None:
+        self._fit(event.size.width, event.size.height)
+
+    # --- keeping up with the store ------------------------------------------------------------------------------------
+
+    @property
+    def pane(self) -> Pane | None:
+        """The pane that is shown."""
+        found = self.query(f"#pane-{self.pane_name}") if self.pane_name else None
+        pane = found.first() if found else None
+        return pane if isinstance(pane, Pane) else None
+
+    def _follow_store(self) -> None:
+        changed = set(self._dirty)
+        self._dirty.clear()
+        if not changed:
+            return
+        if changed & {"status", "attention", CONNECTION}:
+            self.query_one(StatusLine).refresh()
+        if "attention" in changed:
+            self._attend()
+        if CONNECTION in changed:
+            self._connection_changed()
+        pane = self.pane
+        if pane is not None and pane.wants(changed):
+            pane.sync()
+
+    def _tick(self) -> None:
+        self.query_one(StatusLine).refresh()
+        pane = self.pane
+        if pane is not None and (pane.ticks or not self.store.live):
+            pane.sync()
+        self._age()
+
+    def _connection_changed(self) -> None:
+        away = self.store.connection.state in ("away", "failed", "stopped")
+        if away != self.look.away:
+            self.look = Look(self.look.palette, self.look.glyphs, away)
+            for painted in self.query(Painted):
+                painted.refresh()
+        self._age()
+        if self.store.connection.state in ("failed", "stopped") and not isinstance(self.screen, Trouble):
+            self.push_screen(Trouble(self.store, self.options.home))
+        elif self.store.connection.state == "attached" and isinstance(self.screen, Trouble):
+            self.pop_screen()
+
+    def _age(self) -> None:
+        body = self.query_one("#body")
+        body.set_class(self.look.away, "-away")
+
+    def _attend(self) -> None:
+        items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
+        new = {i.id for i in items} - self._known_attention
+        if new and self._known_attention | new != new:
+            self.bell()
+        elif new and not self._known_attention:
+            self.bell()
+        self._known_attention = {i.id for i in items}
+        self.query_one(Tabs).refresh()
+        self._window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
+
+    def _window_title(self, title: str) -> None:
+        driver = self._driver
+        if driver is not None and not self.is_headless and not self.is_web:
+            driver.write(f"\x1b]2;{title}\x07")
+
+    # --- panes --------------------------------------------------------------------------------------------------------
+
+    async def show_pane(self, name: str, argument: str = "") -> None:
+        """Show a pane; it is made when it is first seen."""
+        from chorus_hap.panes.registry import make
+
+        if name not in {p for _, p, _ in PANES}:
+            name = "overview"
+        body = self.query_one("#body")
+        fresh = not self.query(f"#pane-{name}")
+        if fresh:
+            await body.mount(make(name))
+        self.pane_name = self.session.pane = name
+        for pane in self.query(Pane):
+            pane.display = pane.id == f"pane-{name}"
+        self.query_one(Tabs).current = name
+        self.query_one(Footer).pane = name
+        self.query_one(Tabs).refresh()
+        self.query_one(Footer).refresh()
+        shown = self.pane
+        if shown is not None:
+            if fresh:
+                self._refilter(shown)
+            shown.sync()
+            shown.enter()
+            if argument:
+                shown.call_later(shown_argument, shown, argument)
+
+    def go(self, name: str, argument: str = "") -> None:
+        """Show a pane from code that can't wait; ``argument`` says what to open in it."""
+        self.call_later(self.show_pane, name, argument)
+
+    @on(Tabs.Chosen)
+    def _tab_chosen(self, event: Tabs.Chosen) -> None:
+        self.go(event.pane)
+
+    # --- actions ------------------------------------------------------------------------------------------------------
+
+    def situation(self) -> Situation:
+        """What decides whether an action can be done now."""
+        status = self.store.status
+        return Situation(self.pane_name, self.store.connection, self.read_only, status.stage if status else "starting")
+
+    def refusal(self, action: Action) -> str:
+        """Why an action can't be done now; empty when it can."""
+        return self.registry.refusal(action, self.situation())
+
+    def action_key(self, key: str) -> None:
+        """A key of the registry was pressed."""
+        action = self.registry.at(key, self.pane_name)
+        if action is None:
+            if self.registry.known(key):
+                elsewhere = next(a for a in self.registry.actions.values() if key in self.registry.keys_of(a.id))
+                self.say(self.refusal(elsewhere), "warning")
+            return
+        self.perform(action)
+
+    def perform(self, action: Action, argument: str = "") -> None:
+        """Do an action, unless it can't be done now: then say why. What can't be undone is asked first."""
+        refusal = self.refusal(action)
+        if refusal:
+            self.say(refusal, "warning")
+            return
+        target: Any = self.pane if hasattr(self.pane, action.method) else self
+        run = getattr(target, action.method)
+        if action.dangerous:
+            self.push_screen(
+                Confirm(action.dangerous, action.title.split(";")[0]),
+                lambda yes: run(argument or action.argument) if yes else None,
+            )
+        else:
+            run(argument or action.argument)
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A toast."""
+        if text:
+            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
+        """Run a job beside the screen; a refusal becomes a toast that says what to do."""
+
+        async def run() -> None:
+            try:
+                await job()
+            except ChorusError as error:
+                self.say(str(error), "error")
+
+        self.run_worker(run(), group=group, exclusive=exclusive, exit_on_error=True)
+
+    def op_id(self) -> str:
+        """A new operation id: repeating an operation with it changes nothing (SPEC section 2)."""
+        return uuid7(wall_ms())
+
+    def do_pane(self, argument: str) -> None:
+        self.go(argument)
+
+    def do_absent(self, argument: str) -> None:
+        self.say(NOT_YET.format(argument), "warning")
+
+    def do_noop(self, _argument: str = "") -> None:
+        view = self.pane.view if self.pane else None
+        if view is not None:
+            view.action_open()
+
+    def do_back(self, _argument: str = "") -> None:
+        pane = self.pane
+        if pane is None:
+            return
+        if pane.view is not None and pane.view.filter:
+            self._view_filters.pop(self._filter_key(pane.view), None)
+            pane.view.set_filter(parse_filter(""))
+        else:
+            pane.back()
+
+    def do_next_box(self, _argument: str = "") -> None:
+        if self.pane:
+            self.pane.do_next_box()
+
+    def do_previous_box(self, _argument: str = "") -> None:
+        if self.pane:
+            self.pane.do_previous_box()
+
+    def do_help(self, _argument: str = "") -> None:
+        self.push_screen(Reader("Keys", help_lines(self.registry, self.pane_name)))
+
+    def do_palette(self, _argument: str = "") -> None:
+        self.action_command_palette()
+
+    def do_copy(self, _argument: str = "") -> None:
+        view = self.pane.view if self.pane else None
+        text = view.copy_text() if view else ""
+        if text:
+            self.copy_to_clipboard(text)
+            first = text.strip().splitlines()[0] if text.strip() else ""
+            self.say(f"Copied: {first[:60]}" + ("…" if len(first) > 60 or "\n" in text.strip() else ""))
+        else:
+            self.say("Nothing is selected here.", "warning")
+
+    def do_theme(self, argument: str = "") -> None:
+        names = list(PALETTES)
+        wanted = [n for n in names if argument and argument in (n, n.removeprefix("chorus-"), PALETTES[n].label)]
+        if argument and not wanted:
+            self.say("Themes: " + ", ".join(n.removeprefix("chorus-") for n in names), "warning")
+            return
+        name = wanted[0] if wanted else names[(names.index(self.look.palette.name) + 1) % len(names)]
+        self.look = Look(PALETTES[name], self.look.glyphs, self.look.away)
+        self.theme = name
+        for painted in self.query(Painted):
+            if isinstance(painted, Viewport):
+                painted.retitle()
+            painted.refresh()
+        self.session.theme = name
+        self.say(f"Theme: {PALETTES[name].label}")
+
+    def do_mouse(self, _argument: str = "") -> None:
+        driver = self._driver
+        if driver is None:
+            return
+        self.session.mouse = not self.session.mouse
+        getattr(driver, "_enable_mouse_support" if self.session.mouse else "_disable_mouse_support", lambda: None)()
+        self.say(
+            "The mouse works here again."
+            if self.session.mouse
+            else "The terminal selects text now; M gives the mouse back."
+        )
+
+    def do_screenshot(self, _argument: str = "") -> None:
+        path = self.options.home / "screenshots"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.say(f"Saved {self.save_screenshot(path=str(path))}")
+        except OSError as error:
+            self.say(f"The screenshot can't be written: {error.strerror}.", "error")
+
+    # --- composing ----------------------------------------------------------------------------------------------------
+
+    def do_compose(self, _argument: str = "") -> None:
+        from chorus_hap.wizard.compose import Compose, Start
+
+        room = getattr(self.pane, "room_id", "") if self.pane_name == "hmmm" else ""
+        self.push_screen(Compose(Start(room=room)))
+
+    def do_propose(self, _argument: str = "") -> None:
+        from chorus_hap.wizard.propose import Propose
+
+        self.push_screen(Propose())
+
+    # --- the line for filters and commands ----------------------------------------------------------------------------
+
+    def do_filter(self, _argument: str = "") -> None:
+        view = self.pane.view if self.pane else None
+        if view is not None:
+            self._open_prompt("filter", "/", view.filter.source)
+
+    def do_command(self, _argument: str = "") -> None:
+        self._open_prompt("command", ":", "")
+
+    def _open_prompt(self, mode: str, label: str, value: str) -> None:
+        prompt = self.query_one(Prompt)
+        self._prompted = self.pane.view if self.pane else None
+        prompt.mode = mode
+        prompt.value = value
+        self.query_one("#promptlabel", Static).update(label)
+        self.query_one("#promptbar").add_class("-shown")
+        prompt.placeholder = (
+            "word  !without  /regex/  field:value"
+            if mode == "filter"
+            else "a pane, or hmmm post … · decide vote … · ucxl get …"
+        )
+        prompt.focus()
+        prompt.cursor_position = len(value)
+
+    _prompted: Viewport | None = None
+
+    def _close_prompt(self) -> None:
+        self.query_one("#promptbar").remove_class("-shown")
+        if self._prompted is not None and self._prompted.is_attached:
+            self._prompted.focus()
+        elif self.pane is not None:
+            self.pane.enter()
+
+    @on(Prompt.Left)
+    def _prompt_left(self) -> None:
+        self._close_prompt()
+
+    @on(Input.Changed, "#prompt")
+    def _prompt_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.query_one(Prompt).mode == "filter" and self._prompted is not None:
+            self._view_filters[self._filter_key(self._prompted)] = event.value
+            self._prompted.set_filter(parse_filter(event.value))
+
+    @on(Input.Submitted, "#prompt")
+    def _prompt_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        prompt = self.query_one(Prompt)
+        prompt.histories[prompt.mode].add(event.value)
+        self._close_prompt()
+        if prompt.mode == "command":
+            self.run_command(event.value)
+        else:
+            self.say(parse_filter(event.value).problem, "warning")
+
+    def _filter_key(self, view: Viewport) -> str:
+        return view.id or ""
+
+    def _refilter(self, pane: Pane) -> None:
+        for view in pane.query(Viewport):
+            source = self._view_filters.get(self._filter_key(view))
+            if source:
+                view.set_filter(parse_filter(source))
+
+    def run_command(self, text: str) -> None:
+        """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
+        command = parse_command(text, self.registry)
+        if command.refusal:
+            self.say(command.refusal, "warning")
+        elif command.action.startswith("pane_"):
+            self.go(command.action.removeprefix("pane_"), command.argument)
+        elif command.action:
+            self.perform(self.registry.actions[command.action], command.argument)
+        elif command.words:
+            self._run_scripted(command)
+
+    def _run_scripted(self, command: Command) -> None:
+        if command.changes:
+            probe = Action("scripted", (), "this command", changes=True)
+            refusal = self.registry.refusal(probe, self.situation())
+            if refusal:
+                self.say(refusal, "warning")
+                return
+        if self.options.run is None:
+            self.say(NOT_YET.format("That command"), "warning")
+            return
+        run = self.options.run
+
+        async def job() -> None:
+            status, out, err = await run(command.words)
+            text = (out.rstrip() + ("\n\n" + err.rstrip() if err.strip() else "")).strip() or "Done."
+            if "\n" not in text and len(text) < 200:
+                self.say(text, "information" if status == 0 else "error")
+                return
+            self.push_screen(
+                Reader(
+                    ":" + " ".join(command.words),
+                    lambda width: [
+                        [(line, "text")] for part in text.split("\n") for line in (wrap(part, width) or [""])
+                    ],
+                    copy=text,
+                )
+            )
+
+        self.work(job, "command")
+
+    # --- leaving ------------------------------------------------------------------------------------------------------
+
+    def do_speak(self, _argument: str = "") -> None:
+        if not self.read_only or self.options.read_only:
+            self.say("This console may speak already." if not self.read_only else self.read_only)
+            return
+        status = self.store.status
+        name = status.agent_id if status else "this agent"
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.read_only = ""
+                self.query_one(StatusLine).refresh()
+
+        self.push_screen(
+            Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),
+            answered,
+        )
+
+    def do_retry(self, _argument: str = "") -> None:
+        self.source.retry()
+
+    def do_quit(self, _argument: str = "") -> None:
+        async def ask() -> None:
+            preview, owned = "The node is not reachable; this console just closes.", self.store.connection.owned
+            if self.store.live:
+                try:
+                    answer = await asyncio.wait_for(self.source.call("session.end_preview", {}), 1.5)
+                    preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
+                    preview = preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else "")
+                except (ChorusError, TimeoutError):
+                    preview = "The node doesn't say what happens to it."
+            answer = await self.push_screen_wait(Quit(preview, owned and self.store.live))
+            if answer:
+                await self._leave(answer == "leave")
+
+        self.work(ask, "quit")
+
+    def do_leave_running(self, _argument: str = "") -> None:
+        self.work(lambda: self._leave(True), "quit")
+
+    async def _leave(self, keep_running: bool) -> None:
+        self.session.save(self.options.home)
+        try:
+            await asyncio.wait_for(self.source.leave(keep_running), 3)
+        except (ChorusError, TimeoutError) as error:
+            print(f"chorus-hap: {error}", file=sys.__stderr__) if keep_running else None
+        self._window_title("")
+        self.exit("left" if keep_running else "quit")
+
+    async def action_quit(self) -> None:
+        """Textual's own way out (``ctrl+q``, ``ctrl+c`` twice) is ours too."""
+        self.do_quit()
+
+    def action_exit_now(self) -> None:
+        """Leave at once: nothing was started."""
+        self.exit("quit")
+
+
+async def shown_argument(pane: Pane, argument: str) -> None:
+    """Let a pane open what it was asked for, once it is on the screen."""
+    opened = getattr(pane, "open_at", None)
+    if opened is not None:
+        opened(argument)

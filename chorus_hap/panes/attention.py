@@ -1,0 +1,80 @@
+"""Attention: everything that waits for the person, and where enter leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from agent_core.shapes import Attention
+from chorus_hap.panes.base import Pane
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import one_line, since
+from chorus_hap.widgets.viewport import Viewport
+
+
+def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) -> list[Row]:
+    """What waits, urgent first, then the newest."""
+    ordered = sorted(sorted(items, key=lambda i: i.at, reverse=True), key=lambda i: not i.urgent)
+    return [
+        Row(
+            item.id,
+            (
+                [
+                    (f"{glyphs.warn if item.urgent else glyphs.on} ", "bad" if item.urgent else "warn"),
+                    (item.kind, "text"),
+                ],
+                (one_line(item.text), "text bold" if item.urgent else "text"),
+                (since(item.at, now), "dim"),
+            ),
+            {"kind": item.kind, "urgent": "yes" if item.urgent else "no"},
+            (item.kind, item.text, item.at),
+        )
+        for item in ordered
+    ]
+
+
+def open_target(pane: Pane, item_id: str) -> None:
+    """Go where an item of attention leads."""
+    items: tuple[Attention, ...] = pane.store.items("attention")  # type: ignore[assignment]
+    item = next((i for i in items if i.id == item_id), None)
+    if item is None:
+        return
+    kind, _, name = item.target.partition(":")
+    where = {"decision": "decisions", "room": "hmmm", "address": "ucxl"}.get(kind, kind)
+    pane.console.go(where, name)
+
+
+class AttentionPane(Pane):
+    """The full list."""
+
+    name_: ClassVar[str] = "attention"
+    slices: ClassVar[frozenset[str]] = frozenset({"attention"})
+    ticks: ClassVar[bool] = True
+
+    def compose(self) -> ComposeResult:
+        yield Grid(
+            "Waiting for you",
+            [Column("what", 13), Column("", 0), Column("since", 6, right=True)],
+            empty="Nothing waits for you. Votes you owe, mentions, escalations, forks and troubles of the node appear here.",
+            id="at-list",
+        )
+
+    def sync(self) -> None:
+        items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
+        grid = self.query_one("#at-list", Grid)
+        grid.caption = f"Waiting for you · {len(items)}" if items else "Waiting for you"
+        grid.show(attention_rows(items, self.console.look.glyphs, self.now))
+        grid.retitle()
+
+    @on(Viewport.Opened)
+    def _opened(self, event: Viewport.Opened) -> None:
+        if isinstance(event.view, Grid):
+            open_target(self, event.view.key)
+
+    def do_vote(self, _argument: str = "") -> None:
+        open_target(self, self.query_one("#at-list", Grid).key)

@@ -1,0 +1,233 @@
+"""Decisions: what is to be decided and what was, how it stands, and the vote card."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from agent_core.shapes import Decision
+from chorus_hap.panes.base import Pane
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.bars import choice_role, tally_bar
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, clock, cut, facts, fit, one_line, plural, short, since, wrap
+from chorus_hap.widgets.prose import prose
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
+
+STATE_ROLES = {
+    "open": "accent",
+    "closing": "warn",
+    "approved": "good",
+    "rejected": "bad",
+    "no_quorum": "warn",
+    "withdrawn": "dim",
+}
+RULES = {
+    "majority": "majority: more than half of the votes cast",
+    "supermajority": "supermajority: two thirds",
+    "unanimous": "unanimous",
+}
+
+
+def state_glyph(state: str, glyphs: Glyphs) -> str:
+    """A sign beside the word, so that colour isn't needed."""
+    return {"open": glyphs.on, "closing": glyphs.more, "approved": glyphs.ok, "rejected": glyphs.no}.get(
+        state, glyphs.off
+    )
+
+
+def time_left(decision: Decision, age_s: float) -> float:
+    """Seconds to the deadline, counted on since the value arrived."""
+    return max(0.0, decision.time_left_s - age_s)
+
+
+def decision_row(d: Decision, glyphs: Glyphs, now: datetime, age_s: float) -> Row:
+    """A decision in the list."""
+    role = STATE_ROLES.get(d.state, "text")
+    left = time_left(d, age_s)
+    owed = d.state == "open" and not d.may_vote and not d.your_vote
+    if d.state == "open":
+        when = (short(left) + " left", "warn" if left < 60 else "text")
+    else:
+        when = (since(d.at, now), "dim")
+    return Row(
+        d.id,
+        (
+            [(state_glyph(d.state, glyphs) + " ", role), (d.state.replace("_", " "), role)],
+            (one_line(d.title), "text bold" if owed else "text"),
+            tally_bar(d.tally, d.eligible, d.options, 10, glyphs),
+            when,
+            (d.your_vote or ("vote!" if owed else glyphs.dash), "warn bold" if owed else choice_role(d.your_vote, d.options) if d.your_vote else "dim"),
+        ),
+        {"state": d.state, "kind": d.kind, "proposer": d.proposer, "rule": d.rule, "mine": d.your_vote, "id": d.id},
+        (d.state, d.title, sum(d.tally.values()), left if d.state == "open" else 1e9, d.your_vote),
+        d.id,
+    )  # fmt: skip
+
+
+def tally_words(d: Decision) -> str:
+    """The tally in words, called provisional while it is."""
+    cast = [f"{d.tally.get(o, 0)} {o}" for o in [*d.options, *(o for o in d.tally if o not in d.options)]]
+    return ", ".join(cast) + f" of {d.eligible} eligible" + (" · provisional" if d.provisional else "")
+
+
+def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> list[Line]:
+    """A decision in full."""
+    role = STATE_ROLES.get(d.state, "text")
+    lines: list[Line] = [[(part, "text bold")] for part in wrap(one_line(d.title), max(10, width))]
+    state: Line = [(f"{state_glyph(d.state, glyphs)} {d.state.replace('_', ' ')}", role)]
+    if d.outcome:
+        state.append((f" {glyphs.right} {d.outcome}", "text bold"))
+    if d.state == "open":
+        state.append((f"  {short(time_left(d, age_s))} left", "text"))
+    if d.closed_by_act is not None:
+        state.append((f"  closed by act {d.closed_by_act}", "dim"))
+    bar = tally_bar(d.tally, d.eligible, d.options, max(8, min(30, width - 50)), glyphs)
+    yours: Line = (
+        [(d.your_vote, choice_role(d.your_vote, d.options) + " bold")]
+        if d.your_vote
+        else [("not cast", "warn" if not d.may_vote else "dim")]
+    )
+    if d.may_vote:
+        yours.append((f"  {d.may_vote}", "dim"))
+    elif d.state == "open":
+        yours.append(("  v votes", "dim"))
+    pairs: list[tuple[str, Line | str]] = [
+        ("State", state),
+        ("Tally", [*bar, ("  " + tally_words(d), "text")]),
+        (
+            "Rule",
+            [(RULES.get(d.rule, d.rule), "text"), (f"; quorum {d.quorum:.0%} of eligible".replace("%", " %"), "dim")],
+        ),
+        ("Your vote", yours),
+    ]
+    if d.waiting_for and d.state == "open":
+        pairs.append(("Waiting for", ", ".join(d.waiting_for)))
+    pairs.append(("Proposed", [(d.proposer, "text"), (f"  {clock(d.at)} · {d.kind} · {d.id}", "dim")]))
+    pairs.append(("Record", [(d.address, "dim")]))
+    lines += facts(pairs, 12)
+    if d.description:
+        lines += [[], *prose(d.description, width)]
+    lines += [[], [("Votes", "dim")]]
+    for vote in d.votes:
+        choice = (
+            f"{vote.previous} {glyphs.right} {vote.choice}"
+            if vote.previous and vote.choice
+            else vote.choice or glyphs.dash
+        )
+        line: Line = [
+            (fit(vote.voter, 16) + " ", "you" if vote.you else "text"),
+            (fit(choice, max(9, len(choice))) + "  ", choice_role(vote.choice, d.options) if vote.choice else "dim"),
+        ]
+        if vote.choice and not vote.counted and not d.provisional:
+            line.append(("was not counted  ", "warn"))
+        line += [
+            (cut(one_line(vote.reason), max(8, width - 44)), "text"),
+            (f"  {clock(vote.at, seconds=False)}" if vote.at else "", "dim"),
+        ]
+        lines.append(line)
+    return lines
+
+
+class DecisionsPane(Pane):
+    """List and detail."""
+
+    name_: ClassVar[str] = "decisions"
+    slices: ClassVar[frozenset[str]] = frozenset({"decisions", "status"})
+    ticks: ClassVar[bool] = True
+
+    def compose(self) -> ComposeResult:
+        yield Grid(
+            "Decisions",
+            [
+                Column("state", 11),
+                Column("title", 0),
+                Column("votes", 10),
+                Column("time", 9, right=True),
+                Column("yours", 8),
+            ],
+            empty="Nothing was ever put to a vote here. p proposes the first decision.",
+            id="de-list",
+        )
+        yield Sheet("Decision", empty="Choose a decision to see how it stands.", id="de-detail")
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        return self.store.items("decisions")  # type: ignore[return-value]
+
+    @property
+    def chosen(self) -> Decision | None:
+        """The decision at the cursor."""
+        key = self.query_one("#de-list", Grid).key
+        return next((d for d in self.decisions if d.id == key), None)
+
+    def sync(self) -> None:
+        glyphs, age = self.console.look.glyphs, self.store.age_s("decisions")
+        first = {"open": 0, "closing": 1}
+        ordered = sorted(sorted(self.decisions, key=lambda d: d.at, reverse=True), key=lambda d: first.get(d.state, 2))
+        grid = self.query_one("#de-list", Grid)
+        count = sum(d.state == "open" for d in ordered)
+        grid.caption = f"Decisions · {count} open" if count else "Decisions"
+        grid.show([decision_row(d, glyphs, self.now, age) for d in ordered])
+        grid.retitle()
+        self._detail()
+
+    def _detail(self) -> None:
+        sheet = self.query_one("#de-detail", Sheet)
+        decision = self.chosen
+        glyphs, age = self.console.look.glyphs, self.store.age_s("decisions")
+        sheet.caption = f"Decision {decision.id}" if decision else "Decision"
+        sheet.copy = decision.id if decision else ""
+        sheet.show(lambda width: decision_lines(decision, width, glyphs, age) if decision else [])
+        sheet.retitle()
+
+    @on(Viewport.Moved)
+    def _moved(self, event: Viewport.Moved) -> None:
+        if event.view.id == "de-list":
+            self.query_one("#de-detail", Sheet).top = 0
+            self._detail()
+
+    @on(Viewport.Opened)
+    def _opened(self) -> None:
+        self.query_one("#de-detail", Sheet).focus()
+
+    def open_at(self, decision_id: str) -> None:
+        """Put the cursor on a decision."""
+        self.query_one("#de-list", Grid).choose(decision_id)
+
+    def back(self) -> bool:
+        self.query_one("#de-list", Grid).focus()
+        return True
+
+    def do_vote(self, _argument: str = "") -> None:
+        from chorus_hap.wizard.vote import VoteCard
+
+        decision = self.chosen
+        if decision is None:
+            self.console.say("There is no decision to vote on. p proposes one.", "warning")
+        else:
+            self.app.push_screen(VoteCard(decision.id))
+
+    def do_withdraw(self, _argument: str = "") -> None:
+        from chorus_hap.wizard.dialogs import Confirm
+
+        decision = self.chosen
+        status = self.store.status
+        if decision is None or status is None:
+            return
+        if decision.proposer_peer != status.peer_id:
+            self.console.say(f"Only {decision.proposer} can withdraw this proposal.", "warning")
+            return
+
+        async def job() -> None:
+            await self.console.source.call(
+                "decisions.withdraw", {"id": decision.id, "reason": "", "op_id": self.console.op_id()}
+            )
+            self.console.say(f"Withdrew “{decision.title}”.")
+
+        question = f"Withdraw “{one_line(decision.title)}” ({plural(sum(decision.tally.values()), 'vote')} so far)?"
+        self.app.push_screen(Confirm(question, "withdraw"), lambda yes: self.work(job) if yes else None)

@@ -1,0 +1,170 @@
+"""Election: who leads and how long that is certain, who votes for whom and why, and the terms so far."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from agent_core.shapes import Election
+from chorus_hap.panes.base import Pane
+from chorus_hap.store import Store
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.bars import meter
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, since, wrap
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.words import leader_words, still_works, voters_words
+
+_PARTS = ("capabilities", "uptime", "resources", "network", "experience")
+
+
+def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
+    """Leader, lease against the timeout, state, and why."""
+    election: Election | None = store.value("election")
+    if election is None:
+        return [[("Not known yet. ", "dim"), (store.connection.reason or "", "dim")]]
+    leader, certain = store.leader()
+    lines = facts([("Leader", leader_words(store, glyphs))], 10)
+    if leader is not None:
+        age = leader.lease_age_s
+        part = age / election.timeout_s if election.timeout_s else 0.0
+        role = "good" if part < 0.5 else "warn" if part < 0.9 else "bad"
+        bar = meter(part, max(10, min(60, width - 44)), glyphs, role if certain else "bad")
+        until = f"  certain for {ago(leader.lease_left_s)} more" if certain else "  no lease confirms it"
+        lines.append(
+            [
+                ("Heartbeat ", "dim"),
+                *bar,
+                (f" {ago(age)} of {election.timeout_s:g} s", "text"),
+                (until, "dim" if certain else "warn"),
+            ]
+        )
+    state = election.state.replace("_", " ")
+    state_role = (
+        "bad bold" if election.state == "no_quorum" else "good" if election.state in ("leader", "follower") else "warn"
+    )
+    line: Line = [("This node ", "dim"), (state, state_role), (f"  term {election.term}", "text")]
+    line += [(f"  {glyphs.dot} acts {election.committed_act}/{election.last_act} committed", "dim")]
+    if election.trigger:
+        line.append((f"  {glyphs.dot} last called by {election.trigger}", "dim"))
+    lines.append(line)
+    minority = still_works(store)
+    lines += facts([("Majority", [(voters_words(store), "bad bold" if minority else "text")])], 10)
+    for number, part_ in enumerate(wrap(one_line(minority or election.why), max(20, width - 11))):
+        lines.append([("Why       " if number == 0 else " " * 10, "dim"), (part_, "warn" if minority else "text")])
+    return lines
+
+
+def voter_rows(election: Election | None, glyphs: Glyphs) -> list[Row]:
+    """The voters with their votes and scores, the leader first."""
+    rows = []
+    for voter in election.ballots if election else ():
+        score = voter.score
+        parts = [(f"{getattr(score, p):.2f}" if score else glyphs.dash, "dim") for p in _PARTS]
+        name: Line = [
+            (f"{glyphs.lead} " if voter.leader else f"{glyphs.on if voter.reachable else glyphs.off} ", "warn" if voter.leader else "good" if voter.reachable else "bad"),
+            (voter.agent_id, "you bold" if voter.you else "text"),
+            (" you" if voter.you else "", "dim"),
+        ]  # fmt: skip
+        total: Line = (
+            [(f"{score.total:.2f} ", "text bold"), *meter(score.total, 5, glyphs)] if score else [(glyphs.dash, "dim")]
+        )
+        rows.append(
+            Row(
+                voter.peer_id,
+                (
+                    name,
+                    (
+                        voter.vote or ("unreachable" if not voter.reachable else "not known"),
+                        "text" if voter.vote else "dim",
+                    ),
+                    *parts,
+                    total,
+                ),
+                {"vote": voter.vote, "reachable": "yes" if voter.reachable else "no"},
+                (voter.agent_id, voter.vote, *(getattr(score, p) if score else 0.0 for p in (*_PARTS, "total"))),
+                voter.peer_id,
+            )
+        )
+    return rows
+
+
+def term_rows(election: Election | None, glyphs: Glyphs, now: datetime) -> list[Row]:
+    """The terms, newest first."""
+    return [
+        Row(
+            str(t.term),
+            (
+                (str(t.term), "text bold"),
+                (t.leader or "nobody", "text" if t.leader else "dim"),
+                (t.trigger.replace("_", " ") or glyphs.dash, "dim"),
+                (f"{glyphs.ok} certified" if t.certified else "", "good"),
+                (f"{clock(t.at)}  {since(t.at, now):>4}", "dim"),
+            ),
+            {"leader": t.leader, "trigger": t.trigger},
+        )
+        for t in (election.timeline if election else ())
+    ]
+
+
+class ElectionPane(Pane):
+    """Three boxes."""
+
+    name_: ClassVar[str] = "election"
+    slices: ClassVar[frozenset[str]] = frozenset({"election", "status"})
+    ticks: ClassVar[bool] = True
+
+    def compose(self) -> ComposeResult:
+        yield Sheet("Leader", id="el-leader")
+        with Container(id="el-row"):
+            yield Grid(
+                "Voters",
+                [
+                    Column("voter", 0, share=2),
+                    Column("voted for", 14),
+                    Column("cap", 4, right=True),
+                    Column("up", 4, right=True),
+                    Column("res", 4, right=True),
+                    Column("net", 4, right=True),
+                    Column("exp", 4, right=True),
+                    Column("score", 10),
+                ],
+                empty="No voters yet: the founder of a cluster is its first.",
+                id="el-voters",
+            )
+            yield Grid(
+                "Timeline",
+                [
+                    Column("term", 4, right=True),
+                    Column("leader", 0),
+                    Column("called by", 17),
+                    Column("", 11, from_width=66),
+                    Column("when", 14),
+                ],
+                empty="No term yet. t calls an election.",
+                id="el-timeline",
+            )
+
+    def sync(self) -> None:
+        store, glyphs = self.store, self.console.look.glyphs
+        election: Election | None = store.value("election")
+        self.query_one("#el-leader", Sheet).show(lambda width: leader_lines(store, width, glyphs))
+        self.query_one("#el-voters", Grid).show(voter_rows(election, glyphs))
+        self.query_one("#el-timeline", Grid).show(term_rows(election, glyphs, self.now))
+
+    def do_trigger(self, _argument: str = "") -> None:
+        async def job() -> None:
+            await self.console.source.call("election.trigger", {"reason": "manual"})
+            self.console.say("An election was called.")
+
+        self.work(job)
+
+    def do_resign(self, _argument: str = "") -> None:
+        async def job() -> None:
+            await self.console.source.call("election.resign", {})
+            self.console.say("Resigned; the successor takes over.")
+
+        self.work(job)

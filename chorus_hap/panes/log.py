@@ -1,0 +1,128 @@
+"""Log: the durable entries of all feeds, in the order they came to be held here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from agent_core.shapes import LogEntry
+from chorus_hap.panes.base import Pane
+from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, wrap
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.stream import StreamView
+from chorus_hap.widgets.viewport import Viewport
+
+_FAMILY_ROLES = {"hmmm": "accent", "decision": "warn", "ucxl": "good", "act": "you", "feed": "dim", "member": "dim"}
+
+
+def log_line(entry: LogEntry, width: int) -> Line:
+    """An entry on one line."""
+    wide = width >= 96
+    role = _FAMILY_ROLES.get(entry.type.partition(".")[0], "text")
+    line: Line = [
+        (clock(entry.at) + "  ", "dim"),
+        (entry.id + "  ", "dim"),
+        (fit(entry.author, 18 if wide else 13) + " ", "text"),
+        (fit(entry.type, 20 if wide else 16) + " ", role),
+    ]
+    if entry.held:
+        line.append(("held: its time is ahead  ", "warn"))
+    if entry.body not in ("present", ""):
+        line.append((f"[{entry.body}] ", "warn"))
+    line.append((one_line(entry.text), "text"))
+    return line
+
+
+def log_fields(entry: LogEntry) -> tuple[str, Mapping[str, str]]:
+    """What the filter sees of an entry."""
+    fields = {
+        "type": entry.type,
+        "author": entry.author,
+        "via": entry.via,
+        "body": entry.body,
+        "id": entry.id,
+        "key": entry.key,
+    }
+    return f"{entry.id} {entry.author} {entry.type} {entry.text}", fields
+
+
+def log_detail(entry: LogEntry, width: int) -> list[Line]:
+    """An entry in full."""
+    lines: list[Line] = []
+    for label, value in (
+        ("Id", entry.id), ("Key", entry.key), ("At", clock(entry.at)), ("Author", f"{entry.author} via {entry.via}"),
+        ("Type", entry.type), ("Body", entry.body or "none"),
+    ):  # fmt: skip
+        for number, part in enumerate(wrap(value, max(12, width - 8))):
+            lines += facts([(label if number == 0 else "", part)], 8)
+    lines.append([])
+    return lines + [[(part, "text")] for part in wrap(entry.text, width)]
+
+
+class LogPane(Pane):
+    """The stream of entries, and where there is room the one at the cursor."""
+
+    name_: ClassVar[str] = "log"
+    slices: ClassVar[frozenset[str]] = frozenset({"log"})
+
+    def compose(self) -> ComposeResult:
+        with Container(classes="row"):
+            yield StreamView(
+                "Log",
+                lambda: self.store.ring("log"),
+                log_line,
+                log_fields,
+                empty="Every durable entry of every member appears here. n writes the first message.",
+                id="lo-stream",
+            )
+            yield Sheet("Entry", empty="The entry at the cursor.", id="lo-detail")
+
+    @property
+    def stream(self) -> StreamView:
+        return self.query_one("#lo-stream", StreamView)
+
+    def sync(self) -> None:
+        status = self.store.status
+        self.stream.note = f"{status.entries} entries held" if status else ""
+        self.stream.pull()
+        self._detail()
+
+    def _detail(self) -> None:
+        entry = self.stream.item
+        sheet = self.query_one("#lo-detail", Sheet)
+        sheet.copy = entry.key if entry is not None else ""
+        sheet.show(lambda width: log_detail(entry, width) if entry is not None else [])
+
+    @on(Viewport.Moved)
+    def _moved(self) -> None:
+        self._detail()
+
+    @on(Viewport.Opened)
+    def _opened(self) -> None:
+        from chorus_hap.wizard.dialogs import Reader
+
+        entry = self.stream.item
+        if entry is not None:
+            self.app.push_screen(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
+
+    def do_pause(self, _argument: str = "") -> None:
+        self.stream.toggle_pause()
+
+    def do_follow(self, _argument: str = "") -> None:
+        self.stream.toggle_follow()
+
+    def do_purge(self, _argument: str = "") -> None:
+        entry = self.stream.item
+        if entry is None:
+            self.console.say("Choose the entry first.", "warning")
+            return
+
+        async def job() -> None:
+            await self.console.source.call("log.purge", {"key": entry.key, "op_id": self.console.op_id()})
+            self.console.say(f"The body of {entry.id} is being dropped everywhere.")
+
+        self.work(job)

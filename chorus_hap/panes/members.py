@@ -1,0 +1,181 @@
+"""Members: the roster, and the live connections; ``tab`` goes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from agent_core.shapes import MemberInfo, PeerInfo
+from chorus_hap.panes.base import Pane
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, ago, facts, plural, short, since, wrap
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
+
+
+def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) -> list[Row]:
+    """The roster: the leader first, then who is there, then the others."""
+    ordered = sorted(members, key=lambda m: (not m.leader, m.revoked, not m.online, m.agent_id))
+    return [
+        Row(
+            m.peer_id,
+            (
+                [
+                    (f"{glyphs.lead} " if m.leader else f"{glyphs.no if m.revoked else glyphs.on if m.online else glyphs.off} ",
+                     "warn" if m.leader else "bad" if m.revoked else "good" if m.online else "dim"),
+                    (m.agent_id, "you bold" if m.you else "text"),
+                    (" you" if m.you else "", "dim"),
+                ],
+                (m.role, "text"),
+                (m.kind, "dim"),
+                (m.authority, "text"),
+                ("revoked" if m.revoked else "voter" if m.voter else "", "bad" if m.revoked else "text"),
+                ("here" if m.you else "now" if m.online else since(m.last_seen, now) or "never", "dim"),
+                (str(m.entries), "dim"),
+            ),
+            {"role": m.role, "kind": m.kind, "authority": m.authority, "voter": "yes" if m.voter else "no",
+             "online": "yes" if m.online else "no", "name": m.agent_id},
+            (m.agent_id, m.role, m.kind, m.authority, m.voter, m.last_seen, m.entries),
+            m.peer_id,
+        )
+        for m in ordered
+    ]  # fmt: skip
+
+
+def peer_rows(peers: Sequence[PeerInfo], glyphs: Glyphs) -> list[Row]:
+    """The live connections."""
+    return [
+        Row(
+            p.peer_id,
+            (
+                [(f"{glyphs.on if p.member else glyphs.off} ", "good" if p.member else "warn"), (p.agent_id or f"…{p.peer_id[-8:]}", "text" if p.member else "warn")],
+                (p.direction, "dim"),
+                (short(p.connected_s), "text"),
+                (f"{p.rtt_ms:.1f} ms" if p.rtt_ms is not None else glyphs.dash, "text"),
+                (f"{p.score:.1f}", "bad" if p.score < 0 else "dim"),
+                (str(p.entries), "dim"),
+                (p.addresses[0] if p.addresses else "", "dim"),
+            ),
+            {"name": p.agent_id, "direction": p.direction, "member": "yes" if p.member else "no", "peer": p.peer_id},
+            (p.agent_id, p.direction, p.connected_s, p.rtt_ms or 0.0, p.score, p.entries, ""),
+            p.addresses[0] if p.addresses else p.peer_id,
+        )
+        for p in peers
+    ]  # fmt: skip
+
+
+class MembersPane(Pane):
+    """Two tables in one place, and the chosen one in full."""
+
+    name_: ClassVar[str] = "members"
+    slices: ClassVar[frozenset[str]] = frozenset({"members", "peers"})
+    ticks: ClassVar[bool] = True
+    live = False
+
+    def compose(self) -> ComposeResult:
+        yield Grid(
+            "Roster",
+            [
+                Column("member", 0, share=2), Column("role", 12), Column("kind", 6), Column("authority", 12),
+                Column("", 7), Column("seen", 5, right=True), Column("entries", 7, right=True, from_width=76),
+            ],
+            empty="Members of the cluster live here. A node that is started with this one's address as its bootstrap joins by itself.",
+            id="me-roster",
+        )  # fmt: skip
+        yield Grid(
+            "Live connections",
+            [
+                Column("peer", 0, share=2), Column("dir", 8), Column("for", 5, right=True), Column("rtt", 8, right=True),
+                Column("score", 5, right=True), Column("entries", 7, right=True), Column("address", 0, share=2, from_width=100),
+            ],
+            empty="No connection is open. Overview has the command that brings a second node.",
+            id="me-peers",
+        )  # fmt: skip
+        yield Sheet("", id="me-detail")
+
+    def on_mount(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        self.query_one("#me-roster").display = not self.live
+        self.query_one("#me-peers").display = self.live
+
+    @property
+    def grid(self) -> Grid:
+        return self.query_one("#me-peers" if self.live else "#me-roster", Grid)
+
+    def enter(self) -> None:
+        self.grid.focus()
+
+    def sync(self) -> None:
+        glyphs = self.console.look.glyphs
+        members: Sequence[MemberInfo] = self.store.items("members")
+        peers: Sequence[PeerInfo] = self.store.items("peers")
+        voters = sum(m.voter and not m.revoked for m in members)
+        roster, live = self.query_one("#me-roster", Grid), self.query_one("#me-peers", Grid)
+        roster.caption = (
+            f"Roster · {plural(len(members), 'member')}, {plural(voters, 'voter')}" if members else "Roster"
+        )
+        roster.note = f"tab: {plural(len(peers), 'live connection')}"
+        roster.show(member_rows(members, glyphs, self.now))
+        roster.retitle()
+        live.caption = f"Live connections · {len(peers)}"
+        live.note = "tab: roster"
+        live.show(peer_rows(peers, glyphs))
+        live.retitle()
+        self._detail()
+
+    def _detail(self) -> None:
+        sheet = self.query_one("#me-detail", Sheet)
+        key = self.grid.key
+        member = next((m for m in self.store.items("members") if m.peer_id == key), None)
+        peer = next((p for p in self.store.items("peers") if p.peer_id == key), None)
+
+        def build(width: int) -> list[Line]:
+            pairs: list[tuple[str, Line | str]] = [("Peer id", key)]
+            if member is not None:
+                rights = "votes in elections" if member.voter else "not a voter"
+                pairs.append(
+                    (
+                        "Member",
+                        f"{member.agent_id}, {member.role}, {member.kind}, authority {member.authority}, {rights}",
+                    )
+                )
+                pairs.append(("Entries", f"{member.entries} of its feed are held here"))
+            if peer is not None:
+                rtt = f", round trip {peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
+                pairs.append(("Connected", f"{peer.direction} for {ago(peer.connected_s)}{rtt}"))
+                pairs += [("Address", address) for address in peer.addresses[:4]]
+            elif member is not None and not member.you:
+                pairs.append(("Connected", [("not now", "dim")]))
+            lines: list[Line] = []
+            for label, value in pairs:
+                if isinstance(value, list):
+                    lines += facts([(label, value)], 11)
+                else:
+                    for number, part in enumerate(wrap(value, max(20, width - 11))):
+                        lines += facts([(label if number == 0 else "", part)], 11)
+            return lines
+
+        sheet.show(build if key else lambda _width: [])
+
+    @on(Viewport.Moved)
+    def _moved(self) -> None:
+        self._detail()
+
+    def open_at(self, what: str) -> None:
+        """``live`` shows the connections."""
+        self.live = what == "live"
+        self._arrange()
+        self.sync()
+        self.grid.focus()
+
+    def do_next_box(self, _argument: str = "") -> None:
+        self.open_at("" if self.live else "live")
+
+    do_previous_box = do_next_box

@@ -1,0 +1,205 @@
+"""Overview: this cluster, what waits for you, what just happened; alone, how to bring a second node."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from agent_core.shapes import Attention, Decision, LogEntry, Room, Status
+from chorus_hap.panes.attention import attention_rows, open_target
+from chorus_hap.panes.base import Pane
+from chorus_hap.store import Store
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.bars import tally_bar
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, plural, short, since, wrap
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
+from chorus_hap.words import leader_words, still_works, voters_words
+
+
+def second_node_command(status: Status) -> str:
+    """The exact command that brings a second node to a cluster of one on this machine."""
+    address = next((a for a in status.addresses if "/p2p/" in a), status.addresses[0] if status.addresses else "")
+    words = ["chorus-hap", "--daemon", "--home", "~/chorus-second", "--agent-id", "agent-second"]
+    if status.network and status.network != "chorus":
+        words += ["--network", status.network]
+    if address:
+        words += ["--bootstrap", address]
+    return " ".join(w if w.startswith("~/") else shlex.quote(w) for w in [*words, "--set", "p2p.port=0"])
+
+
+def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
+    """The facts of this node and its cluster."""
+    status = store.status
+    if status is None:
+        reason = store.connection.reason or "starting"
+        return [[("The node is starting: ", "dim"), (reason, "accent")]]
+    minority = still_works(store)
+    voters = voters_words(store)
+    cluster: Line = [(status.network, "text bold")]
+    cluster += [(f"  {status.cluster_id[:12]}", "dim")] if status.cluster_id else [("  no cluster yet", "warn")]
+    you: Line = [
+        (status.agent_id, "you bold"),
+        (f"  {status.role} {glyphs.dot} {status.kind} {glyphs.dot} {status.authority}", "dim"),
+    ]
+    state: Line = [(status.state.replace("_", " "), "good" if status.state in ("leader", "follower") else "warn")]
+    state += [(f"  {'voter' if status.voter else 'not a voter'} {glyphs.dot} up {ago(status.uptime_s)}", "dim")]
+    pairs: list[tuple[str, Line | str]] = [
+        ("You", you),
+        ("Cluster", cluster),
+        ("Leader", leader_words(store, glyphs)),
+        ("Majority", [(voters, "bad bold" if minority else "text")]),
+        ("Node", state),
+        (
+            "Holds",
+            [
+                (plural(status.entries, "entry", "entries"), "text"),
+                (f"  {plural(status.peers, 'peer')} connected", "dim"),
+            ],
+        ),
+    ]
+    lines = facts(pairs)
+    for text in [minority, *status.notes] if minority else status.notes:
+        for part in wrap(text, max(20, width - 2)):
+            lines.append([(part, "warn")])
+    lines.append([("Home       ", "dim"), (status.home, "dim"), (f"  {status.mode}", "dim")])
+    return lines
+
+
+def lone_lines(status: Status, width: int) -> list[Line]:
+    """What to do as a cluster of one."""
+    lines: list[Line] = [
+        [("You are a cluster of one and its leader. Bring a second node:", "text bold")],
+        [],
+    ]
+    lines += [[("  " + part, "accent")] for part in wrap(second_node_command(status), max(20, width - 4))]
+    lines += [[], [("y", "accent bold"), (" copies it. Messages, decisions and versions all work alone, too:", "dim")]]
+    lines += [
+        [("n", "accent bold"), (" writes the first message   ", "dim"), ("p", "accent bold"), (" proposes a decision   ", "dim"), ("7", "accent bold"), (" keeps a text", "dim")]
+    ]  # fmt: skip
+    return lines
+
+
+def recent_lines(entries: list[LogEntry], width: int) -> list[Line]:
+    """The newest entries, newest first."""
+    return [
+        [
+            (clock(e.at) + "  ", "dim"),
+            (f"{one_line(e.author)[:16]:16}  ", "text"),
+            (f"{e.type:16.16}  ", "dim"),
+            (one_line(e.text), "text"),
+        ]
+        for e in reversed(entries)
+    ]
+
+
+def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs) -> list[Row]:
+    """Open decisions, briefly."""
+    rows = []
+    for d in decisions:
+        if d.state in ("open", "closing"):
+            bar = tally_bar(d.tally, d.eligible, d.options, 8, glyphs)
+            left = short(d.time_left_s) if d.state == "open" else "closing"
+            rows.append(
+                Row(
+                    d.id,
+                    (
+                        (one_line(d.title), "text"),
+                        bar,
+                        (left, "dim"),
+                        (d.your_vote or "not yet", "dim" if d.your_vote else "warn"),
+                    ),
+                )
+            )
+    return rows
+
+
+def room_rows(rooms: tuple[Room, ...], now: datetime) -> list[Row]:
+    """Rooms with something new, briefly."""
+    newest = sorted(rooms, key=lambda r: r.last_at, reverse=True)
+    return [Row(r.id, ((r.id, "text"), (one_line(r.last_text), "dim"), (since(r.last_at, now), "dim"))) for r in newest]
+
+
+class OverviewPane(Pane):
+    """The first page."""
+
+    name_: ClassVar[str] = "overview"
+    slices: ClassVar[frozenset[str]] = frozenset({"status", "attention", "log", "decisions", "rooms"})
+    ticks: ClassVar[bool] = True
+
+    def compose(self) -> ComposeResult:
+        yield Sheet("This cluster", id="ov-cluster")
+        yield Grid(
+            "Waiting for you",
+            [Column("", 11), Column("", 0), Column("", 5, right=True)],
+            header=False,
+            empty="Nothing waits for you. Votes you owe, mentions and troubles appear here; enter opens them.",
+            id="ov-attention",
+        )
+        yield Grid(
+            "Open decisions",
+            [Column("", 0), Column("", 8), Column("", 7, right=True), Column("", 8)],
+            header=False,
+            empty="No decision is open. p proposes one.",
+            id="ov-plenum",
+        )
+        yield Grid(
+            "Rooms",
+            [Column("", 18), Column("", 0), Column("", 4, right=True)],
+            header=False,
+            empty="No room yet. n writes the first message.",
+            id="ov-rooms",
+        )
+        yield Sheet("Just now", empty="Nothing was written yet. n writes the first message.", id="ov-log")
+
+    def sync(self) -> None:
+        store, glyphs = self.store, self.console.look.glyphs
+        status = store.status
+        cluster = self.query_one("#ov-cluster", Sheet)
+        cluster.show(lambda width: cluster_lines(store, width, glyphs))
+        cluster.copy = status.addresses[0] if status and status.addresses else ""
+        attention: tuple[Attention, ...] = store.items("attention")  # type: ignore[assignment]
+        box = self.query_one("#ov-attention", Grid)
+        box.caption = f"Waiting for you · {len(attention)}" if attention else "Waiting for you"
+        box.show(attention_rows(attention, glyphs, self.now))
+        box.retitle()
+        self.query_one("#ov-plenum", Grid).show(decision_rows(store.items("decisions"), glyphs))  # type: ignore[arg-type]
+        self.query_one("#ov-rooms", Grid).show(room_rows(store.items("rooms"), self.now))  # type: ignore[arg-type]
+        news = self.query_one("#ov-log", Sheet)
+        if status is not None and status.lone and not status.offline:
+            news.caption = "A cluster of one"
+            news.copy = second_node_command(status)
+            news.show(lambda width: lone_lines(status, width))
+        else:
+            news.caption, news.copy = "Just now", ""
+            entries = [entry for _, entry in store.ring("log").since(store.ring("log").total - 60)]
+            news.show(lambda width: recent_lines(entries, width))
+        news.retitle()
+
+    def enter(self) -> None:
+        self.query_one("#ov-attention", Grid).focus()
+
+    def do_copy(self, _argument: str = "") -> None:
+        status = self.store.status
+        if status is not None and status.lone:
+            self.app.copy_to_clipboard(second_node_command(status))
+            self.console.say("Copied the command for a second node.")
+        else:
+            self.console.do_copy()
+
+    @on(Viewport.Opened)
+    def _opened(self, event: Viewport.Opened) -> None:
+        view = event.view
+        if not isinstance(view, Grid) or not view.key:
+            return
+        if view.id == "ov-attention":
+            open_target(self, view.key)
+        elif view.id == "ov-plenum":
+            self.console.go("decisions", view.key)
+        else:
+            self.console.go("hmmm", view.key)

@@ -1,0 +1,141 @@
+"""Traffic: every message as it passes, what became of it and why, with honest counters."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from agent_core.shapes import Traffic
+from chorus_hap.panes.base import Pane
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.bars import sparkline
+from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, size, wrap
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.stream import StreamView
+from chorus_hap.widgets.viewport import Viewport
+
+VERDICT_ROLES = {"accept": "good", "sent": "accent", "ignore": "dim", "reject": "bad"}
+
+
+def verdict_glyph(verdict: str, glyphs: Glyphs) -> str:
+    """A sign for what became of a message."""
+    return {"accept": glyphs.ok, "sent": glyphs.up, "ignore": glyphs.skip, "reject": glyphs.no}.get(verdict, "?")
+
+
+def traffic_line(item: Traffic, width: int, glyphs: Glyphs) -> Line:
+    """A message on one line."""
+    role = VERDICT_ROLES.get(item.verdict, "text")
+    wide = width >= 96
+    line: Line = [
+        (clock(item.at) + " ", "dim"),
+        (f"{verdict_glyph(item.verdict, glyphs)} ", role),
+        (fit(item.type, 24 if wide else 18) + " ", "text" if item.verdict in ("accept", "sent") else "dim"),
+        (fit(item.sender, 16 if wide else 12) + " ", "you" if item.verdict == "sent" else "text"),
+        (fit(size(item.size), 7, right=True) + "  ", "dim"),
+    ]
+    if item.reason:
+        line.append((f"{item.verdict}: {one_line(item.reason)}  ", role))
+    line.append((one_line(item.text), "text"))
+    return line
+
+
+def traffic_fields(item: Traffic) -> tuple[str, Mapping[str, str]]:
+    """What the filter sees of a message."""
+    fields = {
+        "type": item.type,
+        "topic": item.topic,
+        "from": item.sender,
+        "sender": item.sender,
+        "verdict": item.verdict,
+        "reason": item.reason,
+    }
+    return f"{item.type} {item.sender} {item.verdict} {item.reason} {item.text} {item.topic}", fields
+
+
+def traffic_detail(item: Traffic, width: int) -> list[Line]:
+    """A message in full."""
+    lines = facts(
+        [
+            ("Type", item.type), ("Topic", item.topic), ("From", item.sender), ("At", clock(item.at)), ("Size", size(item.size)),
+            ("Verdict", [(item.verdict, VERDICT_ROLES.get(item.verdict, "text")), (f"  {item.reason}" if item.reason else "", "text")]),
+        ],
+        9,
+    )  # fmt: skip
+    lines.append([])
+    for text in (item.raw or item.text).split("\n"):
+        lines += [[(part, "text")] for part in wrap(text, width)]
+    return lines
+
+
+class TrafficPane(Pane):
+    """The stream, and where there is room the message at the cursor."""
+
+    name_: ClassVar[str] = "traffic"
+    slices: ClassVar[frozenset[str]] = frozenset({"traffic"})
+    ticks: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rates: deque[float] = deque([0.0] * 24, maxlen=24)
+        self._counted = (-1, 0.0)
+
+    def compose(self) -> ComposeResult:
+        with Container(classes="row"):
+            yield StreamView(
+                "Traffic",
+                lambda: self.store.ring("traffic"),
+                lambda item, width: traffic_line(item, width, self.console.look.glyphs),
+                traffic_fields,
+                empty="Messages of the mesh pass here, also the refused ones with the reason. None has passed yet.",
+                id="tr-stream",
+            )
+            yield Sheet("Message", empty="The message at the cursor. Move up to hold one.", id="tr-detail")
+
+    @property
+    def stream(self) -> StreamView:
+        return self.query_one("#tr-stream", StreamView)
+
+    def sync(self) -> None:
+        self._rate()
+        self.stream.pull()
+        self._detail()
+
+    def _rate(self) -> None:
+        total, now = self.store.ring("traffic").total, self.store.clock()
+        before, at = self._counted
+        if before < 0:
+            self._counted = (total, now)
+        elif now - at >= 1.0:
+            self._rates.append((total - before) / (now - at))
+            self._counted = (total, now)
+        glyphs = self.console.look.glyphs
+        self.stream.note = f"{sparkline(self._rates, 16, glyphs)}  {self._rates[-1]:.0f}/s  {total} in all"
+
+    def _detail(self) -> None:
+        item: Any = self.stream.item
+        sheet = self.query_one("#tr-detail", Sheet)
+        sheet.copy = item.raw if item is not None else ""
+        sheet.show(lambda width: traffic_detail(item, width) if item is not None else [])
+
+    @on(Viewport.Moved)
+    def _moved(self) -> None:
+        self._detail()
+
+    @on(Viewport.Opened)
+    def _opened(self) -> None:
+        from chorus_hap.wizard.dialogs import Reader
+
+        item = self.stream.item
+        if item is not None:
+            self.app.push_screen(Reader(item.type, lambda width: traffic_detail(item, width), item.raw or item.text))
+
+    def do_pause(self, _argument: str = "") -> None:
+        self.stream.toggle_pause()
+
+    def do_follow(self, _argument: str = "") -> None:
+        self.stream.toggle_follow()

@@ -1,0 +1,404 @@
+"""UCXL: the tree of addresses, the versions of one, its content, and what changed between two versions."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.containers import Container
+
+from agent_core.errors import ChorusError
+from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
+from chorus_hap.panes.base import Pane
+from chorus_hap.themes import Glyphs
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, clock, facts, one_line, plural, since, size, wrap
+from chorus_hap.widgets.prose import prose
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
+
+#: Longest body that is shown; a longer one is told by its size.
+_SHOWN_BYTES = 256 * 1024
+
+
+@dataclass
+class Node:
+    """A place of the tree: a project, a task, a folder of a path, or an address."""
+
+    name: str
+    key: str
+    children: dict[str, Node] = field(default_factory=dict)
+    info: AddressInfo | None = None
+
+
+def split_address(address: str) -> tuple[str, str, str, list[str]]:
+    """Project, task, ``agent:role`` and path segments of an address, whatever its temporal part."""
+    rest = address.removeprefix("ucxl://")
+    authority, _, tail = rest.partition("/")
+    who, _, where = authority.partition("@")
+    project, _, task = where.partition(":")
+    segments = [s for s in tail.split("/") if s]
+    if segments and (segments[0] in ("*^", "*~", "#") or segments[0][:2] in ("~~", "^^") or segments[0][:1] == "@"):
+        segments = segments[1:]
+    return project or "?", task or "?", who or "?", segments
+
+
+def tree_of(addresses: Iterable[AddressInfo]) -> Node:
+    """Addresses by project, task and path; where two authors keep the same path, the author is part of the last name."""
+    root = Node("", "")
+    for info in sorted(addresses, key=lambda a: a.address):
+        project, task, who, path = split_address(info.address)
+        node = root
+        for name in (project, task, *path[:-1]):
+            node = node.children.setdefault(name, Node(name, f"{node.key}/{name}"))
+        leaf = path[-1] if path else "(root)"
+        name = leaf if leaf not in node.children else f"{leaf}  {who}"
+        node.children[name] = Node(name, info.address, info=info)
+    return root
+
+
+def tree_rows(root: Node, shut: set[str], glyphs: Glyphs, filtering: bool) -> list[Row]:
+    """The rows of the tree that are seen."""
+    rows: list[Row] = []
+
+    def walk(node: Node, depth: int) -> None:
+        for child in node.children.values():
+            indent = "  " * depth
+            if child.info is None:
+                closed = child.key in shut and not filtering
+                sign = glyphs.shut if closed else glyphs.open
+                label: Line = [(f"{indent}{sign} ", "dim"), (child.name, "text bold" if depth == 0 else "text")]
+                rows.append(Row(child.key, (label, ("", "")), {"path": child.key}))
+                if not closed:
+                    walk(child, depth + 1)
+            else:
+                info = child.info
+                gone = " deleted" if info.deleted else ""
+                label = [(f"{indent}  ", ""), (child.name, "dim strike" if info.deleted else "text"), (gone, "dim")]
+                if info.siblings:
+                    label.append((f" {glyphs.fork}{info.siblings + 1}", "warn"))
+                fields = {"path": info.address, "author": info.author, "address": info.address}
+                rows.append(Row(info.address, (label, (str(info.versions), "dim")), fields, copy=info.address))
+
+    walk(root, 0)
+    return rows
+
+
+def version_rows(versions: Sequence[Version], glyphs: Glyphs, now: Any) -> list[Row]:
+    """The version rail, newest first."""
+    return [
+        Row(
+            v.hash,
+            (
+                [(f"{glyphs.node if v.latest else glyphs.fork if v.sibling else glyphs.off} ", "good" if v.latest else "warn" if v.sibling else "dim"), (v.hash[:8], "text")],
+                ("latest" if v.latest else "beside it" if v.sibling else f"~~{i}", "text" if v.latest else "warn" if v.sibling else "dim"),
+                (since(v.at, now), "dim"),
+                (v.author, "text"),
+                ("deleted" if v.deleted else size(v.size), "dim"),
+                (one_line(v.note), "dim"),
+            ),
+            {"author": v.author, "note": v.note, "hash": v.hash},
+            copy=v.hash,
+        )
+        for i, v in enumerate(versions)
+    ]  # fmt: skip
+
+
+def body_of(content: Content) -> str | None:
+    """The content as text, None when it isn't text."""
+    try:
+        return base64.b64decode(content.data).decode("utf-8")
+    except ValueError:
+        return None
+
+
+def content_lines(content: Content, width: int) -> list[Line]:
+    """A version's content, and what leans on it."""
+    version = content.version
+    lines: list[Line] = []
+    if content.missing:
+        lines += [[(part, "dim italic")] for part in wrap(f"Not here: {content.missing}.", width)]
+    elif version.deleted:
+        lines.append([("Deleted. Its history stays; e writes a new version.", "dim italic")])
+    else:
+        text = body_of(content)
+        if text is None or version.size > _SHOWN_BYTES:
+            lines.append([(f"{version.media}, {size(version.size)}: not shown as text", "dim italic")])
+        elif version.media == "text/markdown" or content.address.endswith(".md"):
+            lines += prose(text, width)
+        else:
+            lines += [[(part, "text")] for line in text.split("\n") for part in wrap(line, width)]
+    if content.siblings:
+        lines += [
+            [],
+            [
+                (
+                    f"{plural(len(content.siblings), 'other version stands', 'other versions stand')} beside this one; writing again merges them.",
+                    "warn",
+                )
+            ],
+        ]
+    if content.cites:
+        lines += [[], [("Leans on", "dim")]]
+        for citation in content.cites:
+            lines += facts([("", [(citation.address, "accent"), (f"  {one_line(citation.reason)}", "text")])], 2)
+    if content.cited_by:
+        lines += [[], [("Cited by", "dim")], *([("  " + address, "accent")] for address in content.cited_by)]
+    lines += [[], [(f"{version.hash[:16]} · {clock(version.at)} · {version.author}", "faint")]]
+    return lines
+
+
+def diff_lines(text: str) -> list[Line]:
+    """A unified diff; the sign at the line's start says it without colour."""
+    out: list[Line] = []
+    for line in text.split("\n"):
+        head = line[:1]
+        role = "dim" if line[:3] in ("---", "+++") else {"+": "good", "-": "bad", "@": "accent"}.get(head, "text")
+        out.append([(line, role)])
+    return out
+
+
+class UcxlPane(Pane):
+    """Tree, versions, content."""
+
+    name_: ClassVar[str] = "ucxl"
+    slices: ClassVar[frozenset[str]] = frozenset({"ucxl"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shut: set[str] = set()
+        self._address = ""
+        self._versions: tuple[Version, ...] = ()
+        self._content: Content | None = None
+        self._hash = ""
+        self._loaded: tuple[str, str] = ("", "")
+
+    def compose(self) -> ComposeResult:
+        with Container(classes="row"):
+            yield Grid(
+                "Addresses",
+                [Column("address", 0), Column("v", 3, right=True)],
+                header=False,
+                empty="What the mesh remembers lives here, by project and task. e writes the first address in your editor.",
+                id="uc-tree",
+            )
+            with Container(classes="column"):
+                yield Grid(
+                    "Versions",
+                    [
+                        Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 12),
+                        Column("size", 7, right=True), Column("note", 0, from_width=60),
+                    ],
+                    header=False,
+                    empty="The versions of the address at the cursor.",
+                    id="uc-versions",
+                )  # fmt: skip
+                yield Sheet("Content", empty="Choose an address.", id="uc-content")
+
+    def sync(self) -> None:
+        addresses: Sequence[AddressInfo] = self.store.items("ucxl")
+        tree = self.query_one("#uc-tree", Grid)
+        tree.caption = f"Addresses · {len(addresses)}" if addresses else "Addresses"
+        before = tree.key
+        tree.show(tree_rows(tree_of(addresses), self._shut, self.console.look.glyphs, bool(tree.filter)))
+        if not before:
+            first = next((a.address for a in sorted(addresses, key=lambda a: a.address)), "")
+            if first:
+                tree.choose(first)
+        tree.retitle()
+        self._load()
+
+    @property
+    def info(self) -> AddressInfo | None:
+        """The address at the cursor."""
+        key = self.query_one("#uc-tree", Grid).key
+        return next((a for a in self.store.items("ucxl") if a.address == key), None)
+
+    def _load(self) -> None:
+        info = self.info
+        if info is None or not self.store.live:
+            return
+        wanted = (info.address, info.hash + str(info.versions))
+        if wanted == self._loaded:
+            return
+        same = self._loaded[0] == info.address
+        self._loaded = wanted
+        address = info.address
+
+        async def job() -> None:
+            try:
+                versions = msgspec.convert(
+                    await self.console.source.call("ucxl.log", {"address": address}), tuple[Version, ...]
+                )
+            except ChorusError:
+                self._loaded = ("", "")
+                raise
+            self._address, self._versions = address, versions
+            keep = self._hash if same and any(v.hash == self._hash for v in versions) else ""
+            await self._get(keep)
+
+        self.work(job, "ucxl-load")
+
+    async def _get(self, version: str) -> None:
+        content = await self.ask("ucxl.get", Content, address=self._address, version=version)
+        self._content, self._hash = content, content.version.hash
+        self._show()
+
+    def _show(self) -> None:
+        content, glyphs = self._content, self.console.look.glyphs
+        rail = self.query_one("#uc-versions", Grid)
+        rail.caption = f"Versions · {len(self._versions)}"
+        rail.show(version_rows(self._versions, glyphs, self.now))
+        rail.choose(self._hash)
+        rail.retitle()
+        sheet = self.query_one("#uc-content", Sheet)
+        sheet.caption = self._address
+        sheet.copy = (body_of(content) or "") if content else ""
+        sheet.show(lambda width: content_lines(content, width) if content else [], keep_scroll=False)
+        sheet.retitle()
+
+    @on(Viewport.Moved)
+    def _moved(self, event: Viewport.Moved) -> None:
+        view = event.view
+        if view.id == "uc-tree":
+            self._load()
+        elif view.id == "uc-versions" and isinstance(view, Grid) and view.key and view.key != self._hash:
+            key = view.key
+            self.work(lambda: self._get(key), "ucxl-get")
+
+    @on(Viewport.Opened)
+    def _opened(self, event: Viewport.Opened) -> None:
+        view = event.view
+        if view.id == "uc-tree" and isinstance(view, Grid):
+            if self.info is None:
+                self._shut ^= {view.key}
+                self.sync()
+            else:
+                self.query_one("#uc-content", Sheet).focus()
+        else:
+            self.query_one("#uc-content", Sheet).focus()
+
+    def open_at(self, address: str) -> None:
+        """Put the cursor on an address."""
+        self._shut.clear()
+        self.sync()
+        self.query_one("#uc-tree", Grid).choose(address)
+
+    def back(self) -> bool:
+        self.query_one("#uc-tree", Grid).focus()
+        if self._content is not None:
+            self._show()
+        return True
+
+    def _step_version(self, by: int) -> None:
+        rail = self.query_one("#uc-versions", Grid)
+        if rail.rows():
+            rail.set_cursor(rail.cursor + by)
+
+    def do_older(self, _argument: str = "") -> None:
+        self._step_version(1)
+
+    def do_newer(self, _argument: str = "") -> None:
+        self._step_version(-1)
+
+    def do_diff(self, _argument: str = "") -> None:
+        hashes = [v.hash for v in self._versions]
+        at = hashes.index(self._hash) if self._hash in hashes else 0
+        if at + 1 >= len(hashes):
+            self.console.say("This is the first version; there is nothing before it.", "warning")
+            return
+
+        async def job() -> None:
+            diff = await self.ask("ucxl.diff", Diff, address=self._address, old=hashes[at + 1], new=hashes[at])
+            sheet = self.query_one("#uc-content", Sheet)
+            sheet.caption = f"{diff.old.hash[:8]} {self.console.look.glyphs.right} {diff.new.hash[:8]}"
+            sheet.copy = diff.text
+            sheet.show(lambda _width: diff_lines(diff.text), keep_scroll=False)
+            sheet.retitle()
+            sheet.focus()
+
+        self.work(job, "ucxl-get")
+
+    def do_edit(self, _argument: str = "") -> None:
+        from chorus_hap.wizard.ask import Ask
+
+        info, content = self.info, self._content
+        if info is not None and content is not None and content.address.split("/")[-1] == info.address.split("/")[-1]:
+            text = body_of(content) if not content.version.deleted else ""
+            if text is None:
+                self.console.say("This is not text; use `chorus-hap ucxl put` with a file.", "warning")
+                return
+            self._edit(info.address, text, info.hash)
+            return
+        status = self.store.status
+        start = f"ucxl://{status.agent_id}:{status.role}@project:task/path.md" if status else "ucxl://"
+        self.app.push_screen(
+            Ask("A new address", "agent:role@project:task/path", start),
+            lambda address: self._edit(address, "", "none") if address else None,
+        )
+
+    def _edit(self, address: str, text: str, if_match: str) -> None:
+        edited = edit_text(self.console, text, Path(address).suffix or ".md")
+        if edited is None or edited == text:
+            self.console.say("Nothing was changed.")
+            return
+        media = "text/markdown" if address.endswith(".md") else "text/plain"
+        params = {
+            "address": address, "data": base64.b64encode(edited.encode()).decode(), "media": media, "if_match": if_match,
+            "op_id": self.console.op_id(),
+        }  # fmt: skip
+
+        async def job() -> None:
+            try:
+                posted = await self.ask("ucxl.put", Posted, **params)
+            except ChorusError:
+                kept = self.console.options.home / "drafts" / f"ucxl-{params['op_id']}.txt"
+                kept.parent.mkdir(exist_ok=True)
+                kept.write_text(edited, "utf-8")
+                self.console.say(f"Your text is kept in {kept}.", "warning")
+                raise
+            self.console.say(f"Kept as version {posted.version[:8]}.")
+
+        self.work(job)
+
+    def do_delete(self, _argument: str = "") -> None:
+        info = self.info
+        if info is None:
+            self.console.say("Choose an address first.", "warning")
+            return
+
+        async def job() -> None:
+            await self.console.source.call(
+                "ucxl.delete", {"address": info.address, "note": "", "op_id": self.console.op_id()}
+            )
+            self.console.say("Deleted; its history stays.")
+
+        self.work(job)
+
+
+def edit_text(app: Any, text: str, suffix: str) -> str | None:
+    """Let a person edit a text in ``$VISUAL`` or ``$EDITOR``; None when the editor failed or can't be had."""
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.NamedTemporaryFile("w+", suffix=suffix, prefix="chorus-", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        try:
+            with app.suspend():
+                done = subprocess.run([*editor, file.name], check=False)
+        except (OSError, SuspendNotSupported) as error:
+            app.say(f"The editor {editor[0]!r} can't be run here: {error}. Set EDITOR.", "error")
+            return None
+        if done.returncode:
+            app.say(f"{editor[0]} ended with status {done.returncode}; nothing was written.", "warning")
+            return None
+        return Path(file.name).read_text("utf-8")

@@ -1,0 +1,123 @@
+"""What never leaves the screen: status line, pane keys, footer, and the line that filters and commands are typed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Input
+
+from chorus_hap.actions import PANES, Registry
+from chorus_hap.filter import History
+from chorus_hap.store import Store
+from chorus_hap.widgets.lines import Line, width_of
+from chorus_hap.widgets.viewport import Bar
+from chorus_hap.words import status_line
+
+
+class StatusLine(Bar):
+    """Who you are, who leads and whether anything waits."""
+
+    def __init__(self, store: Store, read_only: Callable[[], bool]) -> None:
+        super().__init__(id="status")
+        self._store = store
+        self._read_only = read_only
+
+    def line(self, width: int) -> Line:
+        return status_line(self._store, width, self.glyphs, self._read_only())
+
+
+class Tabs(Bar):
+    """The panes with their keys."""
+
+    ground = "ground"
+
+    class Chosen(Message):
+        """A pane was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(id="tabs")
+        self._store = store
+        self.current = "overview"
+        self._spans: list[tuple[int, int, str]] = []
+
+    def line(self, width: int) -> Line:
+        waiting = len(self._store.items("attention"))
+        wide = width >= 100
+        gap = "  " if wide else " "
+        line: Line = [(" ", "")]
+        self._spans = []
+        for key, pane, title in PANES:
+            here = pane == self.current
+            if pane == "attention":
+                title = (
+                    (f"Attention {waiting}" if waiting else "Attention") if wide else (str(waiting) if waiting else "")
+                )
+            start = width_of(line)
+            line.append((key, "accent" if not (pane == "attention" and waiting) else "warn bold"))
+            line.append((f" {title}" if title else "", "text bold under" if here else "dim"))
+            self._spans.append((start, width_of(line), pane))
+            line.append((gap, ""))
+        return line
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, pane in self._spans:
+            if start <= event.x < end:
+                self.post_message(self.Chosen(pane))
+
+
+class Footer(Bar):
+    """The pane's six main keys."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(id="footer")
+        self._registry = registry
+        self.pane = "overview"
+
+    def line(self, width: int) -> Line:
+        line: Line = [(" ", "")]
+        keys = self._registry.footer(self.pane)
+        used = sum(len(k) + len(w) + 1 for k, w in keys) + 2
+        gap = " " * max(1, min(3, (width - used) // max(1, len(keys))))
+        for key, word in keys:
+            line += [(key, "accent bold"), (f" {word}", "dim"), (gap, "")]
+        return line
+
+
+class Prompt(Input):
+    """One line for a filter or a command; ``esc`` leaves it, nothing typed is lost; the arrows recall what was used."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", show=False),
+        Binding("up", "older", show=False),
+        Binding("down", "newer", show=False),
+    ]
+
+    class Left(Message):
+        """The line was left."""
+
+    def __init__(self) -> None:
+        super().__init__(id="prompt", compact=True)
+        self.mode = "filter"
+        self.histories = {"filter": History(), "command": History()}
+
+    def action_leave(self) -> None:
+        self.histories[self.mode].add(self.value)
+        self.post_message(self.Left())
+
+    def action_older(self) -> None:
+        older = self.histories[self.mode].older()
+        if older is not None:
+            self.value = older
+            self.cursor_position = len(older)
+
+    def action_newer(self) -> None:
+        self.value = self.histories[self.mode].newer()
+        self.cursor_position = len(self.value)

@@ -1,0 +1,154 @@
+"""A live stream in a window: it follows, pauses while collecting, filters on the data, and says what it dropped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chorus_hap.filter import Filter
+from chorus_hap.store import RING_ITEMS, Ring
+from chorus_hap.widgets.lines import Line, plain
+from chorus_hap.widgets.viewport import Viewport
+
+RowOf = Callable[[Any, int], Line]
+FieldsOf = Callable[[Any], tuple[str, Mapping[str, str]]]
+
+
+class StreamView(Viewport):
+    """A ring of the store, newest at the bottom.
+
+    Args:
+        ring: gives the ring (a new one after a reconnect).
+        row: an item as a line of a width.
+        fields: an item's text and fields for the filter.
+    """
+
+    selectable = True
+
+    def __init__(
+        self,
+        caption: str,
+        ring: Callable[[], Ring[Any]],
+        row: RowOf,
+        fields: FieldsOf,
+        *,
+        empty: str = "",
+        id: str | None = None,
+    ) -> None:
+        super().__init__(caption, empty=empty, id=id)
+        self._ring_of = ring
+        self._row = row
+        self._fields = fields
+        self._ring: Ring[Any] | None = None
+        self._seen = 0
+        self._items: deque[Any] = deque(maxlen=RING_ITEMS)
+        self.paused = False
+        self.follow = True
+        self.hidden_at = 0
+
+    # --- the stream ---------------------------------------------------------------------------------------------------
+
+    def pull(self) -> None:
+        """Take what is new in the ring; while paused only the counter in the title moves."""
+        ring = self._ring_of()
+        if self.paused:
+            self.retitle()
+            return
+        if ring is not self._ring:
+            self._ring, self._seen = ring, ring.first
+            self._items.clear()
+        new = ring.since(self._seen)
+        self._seen = ring.total
+        passing = [item for _, item in new if not self.filter or self.filter.matches(*self._fields(item))]
+        evicted = max(0, len(self._items) + len(passing) - RING_ITEMS)
+        self._items.extend(passing)
+        if self.follow:
+            self.cursor = max(0, len(self._items) - 1)
+        else:
+            self.cursor = max(0, self.cursor - evicted)
+            self.top = max(0, self.top - evicted)
+        if new:
+            self.keep_in_view()
+            self.refresh()
+        self.retitle()
+
+    @property
+    def behind(self) -> int:
+        """How many items arrived since the pause."""
+        return self._ring_of().total - self._seen if self.paused else 0
+
+    def toggle_pause(self) -> None:
+        """Hold the view still, or go on; collecting never stops."""
+        self.paused = not self.paused
+        if not self.paused:
+            self.pull()
+        self.retitle()
+        self.refresh()
+
+    def toggle_follow(self) -> None:
+        """Keep the newest in sight, or stay."""
+        self.follow = not self.follow
+        if self.follow:
+            self.cursor = max(0, len(self._items) - 1)
+            self.keep_in_view()
+        self.retitle()
+        self.refresh()
+
+    def set_filter(self, wanted: Filter) -> None:
+        """Filter what was collected, also while paused (then up to the pause)."""
+        self.filter = wanted
+        ring = self._ring if self.paused and self._ring is not None else self._ring_of()
+        self._ring = ring
+        upto = self._seen if self.paused else ring.total
+        self._items.clear()
+        self._items.extend(
+            i for n, i in ring.since(ring.first) if n < upto and (not wanted or wanted.matches(*self._fields(i)))
+        )
+        self._seen = upto
+        self.cursor = (
+            max(0, min(self.cursor, len(self._items) - 1)) if not self.follow else max(0, len(self._items) - 1)
+        )
+        self.keep_in_view()
+        self.retitle()
+        self.refresh()
+
+    def states(self) -> list[str]:
+        out = []
+        if self.paused:
+            out.append(f"PAUSED +{self.behind}")
+        elif not self.follow:
+            out.append("not following")
+        if self.filter:
+            out.append(f"filter: {self.filter.source}")
+        ring = self._ring_of()
+        if ring.dropped:
+            out.append(f"dropped {ring.dropped}")
+        return out
+
+    @property
+    def item(self) -> Any:
+        """The item at the cursor."""
+        return self._items[self.cursor] if 0 <= self.cursor < len(self._items) else None
+
+    # --- the window ---------------------------------------------------------------------------------------------------
+
+    def total(self) -> int:
+        return len(self._items)
+
+    def line(self, index: int, width: int) -> Line:
+        return self._row(self._items[index], width)
+
+    def ground(self, index: int) -> str:
+        return "ground" if self.follow and not self.paused else super().ground(index)
+
+    def set_cursor(self, row: int) -> None:
+        if row < self.cursor:
+            self.follow = False
+        elif row >= len(self._items) - 1 and not self.paused:
+            self.follow = True
+        super().set_cursor(row)
+        self.retitle()
+
+    def copy_text(self) -> str:
+        return plain(self._row(self.item, 400)).rstrip() if self.item is not None else ""

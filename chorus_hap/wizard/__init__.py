@@ -1,0 +1,1 @@
+"""Screens that compose something: message, vote, proposal, and the questions between."""

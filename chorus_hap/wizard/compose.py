@@ -1,0 +1,645 @@
+"""The composition wizard: say, where, who, body, review. One screen, a rail of steps, no mouse needed, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Input, Static, TextArea
+
+from agent_core.errors import ChorusError
+from agent_core.shapes import AddressInfo, Citation, Finding, MemberInfo, Message, Posted, PostRequest, Room, RoomView
+from chorus_hap.widgets.choice import Choice
+from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, since, size
+from chorus_hap.widgets.prose import prose
+from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
+from chorus_hap.wizard.cite import Cite
+from chorus_hap.wizard.drafts import Draft, discard, load, save
+
+if TYPE_CHECKING:
+    from chorus_hap.app import ConsoleApp
+
+STEPS = (
+    ("say", "What to say"),
+    ("where", "Where"),
+    ("who", "Who should see it"),
+    ("body", "The message"),
+    ("review", "Review and send"),
+)
+#: What can be said: key, label, hint; the key is intent, stance, weight.
+SAYINGS = (
+    ("update//", "Tell", "a reason or a piece of news (update)"),
+    ("question//", "Ask", "a question that waits for an answer"),
+    ("answer//", "Answer", "reply to a question"),
+    ("proposal//", "Propose a plan", "others may object before it proceeds"),
+    ("answer/agree/", "Agree", "a stance: counts towards consensus"),
+    ("answer/disagree/advisory", "Object", "a stance: advisory, the plan may proceed"),
+    ("answer/disagree/blocking", "Object and block", "a stance: the plan stops until it is resolved"),
+    ("answer/abstain/", "Abstain", "a stance: neither for nor against"),
+    ("escalation//", "Escalate", "it lands in people's Attention"),
+)
+_CHECK_AFTER_S = 0.3
+_SAVE_AFTER_S = 0.4
+#: More than an envelope holds: such a body belongs at a UCXL address.
+MAX_TEXT_BYTES = 200 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known already; known steps are skipped."""
+
+    room: str = ""
+    reply_to: str = ""
+    seen: int = 0
+
+
+class Compose(Screen[None]):
+    """The wizard."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "next", show=False, priority=True),
+        Binding("ctrl+b", "previous", show=False, priority=True),
+        Binding("ctrl+k", "cite", show=False, priority=True),
+        Binding("ctrl+x", "uncite", show=False, priority=True),
+        Binding("ctrl+d", "afresh", show=False, priority=True),
+        Binding("escape", "leave", show=False, priority=True),
+        Binding("space", "name_member", show=False),
+    ]
+
+    def __init__(self, start: Start) -> None:
+        super().__init__()
+        self.start = start
+        self.step = "say"
+        self.findings: tuple[Finding, ...] = ()
+        self.view: RoomView | None = None
+        self.taken_up = ""
+        self._delays: dict[str, Timer] = {}
+        self._sending = False
+
+    @property
+    def console(self) -> ConsoleApp:
+        return cast("ConsoleApp", self.app)
+
+    # --- building -----------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        with Container(classes="form"):
+            yield Static("New message", id="co-title", classes="form-title", markup=False)
+            with Container(classes="form-main"):
+                yield Grid("", [Column("", 0)], header=False, id="co-rail", classes="rail")
+                with Container(id="co-say", classes="step"):
+                    yield Static("What do you want to say?", classes="question", markup=False)
+                    yield Choice(SAYINGS, id="co-sayings")
+                with Container(id="co-where", classes="step"):
+                    yield Static(
+                        "In which room? A room is an issue; a new name makes a new room.",
+                        classes="question",
+                        markup=False,
+                    )
+                    yield Input(id="co-room", compact=True, placeholder="issue id", select_on_focus=False)
+                    yield Grid(
+                        "Rooms",
+                        [Column("", 18), Column("", 0), Column("", 5, right=True)],
+                        header=False,
+                        empty="No room yet: name the first one above.",
+                        id="co-rooms",
+                    )
+                    yield Grid("Thread", [Column("", 0), Column("", 5, right=True)], header=False, empty="A new room begins a new thread.", id="co-threads")  # fmt: skip
+                with Container(id="co-who", classes="step"):
+                    yield Static(
+                        "Who should see it? Everybody in the room does; whom you name is told.",
+                        classes="question",
+                        markup=False,
+                    )
+                    yield Input(
+                        id="co-mentions",
+                        compact=True,
+                        placeholder="agents, roles, expertise, separated by commas",
+                        select_on_focus=False,
+                    )
+                    yield Grid("Members · space names one", [Column("", 0), Column("", 14), Column("", 8)], header=False, empty="Nobody else is a member yet.", id="co-members")  # fmt: skip
+                with Container(id="co-body", classes="step"):
+                    with Container(id="co-editors"):
+                        yield TextArea(id="co-text", soft_wrap=True, tab_behavior="focus")
+                        yield Sheet("Preview", empty="Markdown shows here as you type.", id="co-preview")
+                    yield Sheet("Checks", empty="No secret found. ^k cites an address.", id="co-findings")
+                with Container(id="co-review", classes="step"):
+                    yield Sheet("What is signed and sent", id="co-exact")
+            yield Static("", id="co-keys", classes="form-keys", markup=False)
+
+    def on_mount(self) -> None:
+        home = self.console.options.home
+        self.key = self.start.reply_to
+        found = load(home, self.key)
+        if found is not None and not found.empty:
+            self.draft = found
+            self.taken_up = clock(found.at, seconds=False)
+            if self.start.room and not found.room:
+                found.room = self.start.room
+        else:
+            self.draft = Draft(
+                op_id=self.console.op_id(), room=self.start.room, reply_to=self.start.reply_to, seen=self.start.seen,
+                intent="answer" if self.start.reply_to else "",
+            )  # fmt: skip
+        text = self.query_one("#co-text", TextArea)
+        text.border_title = "Markdown"
+        self._fill()
+        if self.start.reply_to:
+            self.go("body")
+        elif self.draft.text:
+            self.go("body")
+        else:
+            self.go("say")
+        if self.draft.room:
+            self._load_room()
+
+    def _fill(self) -> None:
+        draft = self.draft
+        say = f"{draft.intent}/{draft.stance}/{draft.weight}" if draft.intent else ""
+        self.query_one("#co-sayings", Choice).chosen = say
+        self.query_one("#co-room", Input).value = draft.room
+        self.query_one("#co-mentions", Input).value = ", ".join(draft.mentions)
+        self.query_one("#co-text", TextArea).load_text(draft.text)
+        self._rooms()
+        self._members()
+        self._preview()
+        self._show_findings()
+
+    # --- the rail -----------------------------------------------------------------------------------------------------
+
+    def go(self, step: str) -> None:
+        """Show a step; what the others hold stays."""
+        self.step = step
+        for name, _ in STEPS:
+            self.query_one(f"#co-{name}").display = name == step
+        self._rail()
+        first = {
+            "say": "#co-sayings",
+            "where": "#co-room",
+            "who": "#co-members",
+            "body": "#co-text",
+            "review": "#co-exact",
+        }[step]
+        self.query_one(first).focus()
+        if step == "review":
+            self._review()
+
+    def _value_of(self, step: str) -> str:
+        draft = self.draft
+        if step == "say":
+            return next(
+                (label for key, label, _ in SAYINGS if key == f"{draft.intent}/{draft.stance}/{draft.weight}"),
+                draft.intent,
+            )
+        if step == "where":
+            return draft.room + (" (reply)" if draft.reply_to else "")
+        if step == "who":
+            return ", ".join(draft.mentions) or ("the room" if draft.room else "")
+        if step == "body":
+            return plural(len(draft.text.split()), "word") if draft.text.strip() else ""
+        return ""
+
+    def _rail(self) -> None:
+        glyphs = self.console.look.glyphs
+        rows = []
+        for number, (name, title) in enumerate(STEPS, 1):
+            done = not self._missing(name) and name != "review"
+            sign = glyphs.ok if done else str(number)
+            role = "text bold" if name == self.step else "dim"
+            rows.append(Row(name, ([(f"{sign} ", "good" if done else "accent"), (title, role)],)))
+            value = self._value_of(name)
+            rows.append(Row(f"{name}-value", ([("  " + one_line(value), "you")],)))
+        rail = self.query_one("#co-rail", Grid)
+        rail.show(rows)
+        rail.choose(self.step)
+        title = "Reply" if self.draft.reply_to else "New message"
+        if self.taken_up:
+            title += f" · draft from {self.taken_up} taken up, ^d starts afresh"
+        self.query_one("#co-title", Static).update(title)
+        follow = "send" if self.step == "review" else "next"
+        keys = f"^s {follow}   ^b back   tab next field   ^k cite   esc leave the field (the draft stays)"
+        if self.step == "body":
+            keys = "^s review   ^b back   tab next field   ^k cite   ^x drop citation   esc leave the field"
+        self.query_one("#co-keys", Static).update(keys)
+
+    @on(Viewport.Opened, "#co-rail")
+    def _rail_opened(self, event: Viewport.Opened) -> None:
+        event.stop()
+        self.go(cast(Grid, event.view).key.removesuffix("-value"))
+
+    def _missing(self, step: str) -> str:
+        """Why a step isn't done; empty when it is."""
+        draft = self.draft
+        if step == "say" and not draft.intent:
+            return "Choose what you want to say."
+        if step == "where" and not draft.room:
+            return "Name a room."
+        if step == "body" and not draft.text.strip():
+            return "Write something first."
+        if step == "body" and len(draft.text.encode()) > MAX_TEXT_BYTES:
+            return f"The message is {size(len(draft.text.encode()))}; at most {size(MAX_TEXT_BYTES)} fit. Put it at an address (7, e) and cite it."
+        return ""
+
+    def action_next(self) -> None:
+        """``ctrl+s``: the next step that isn't done, and from the review: send."""
+        if isinstance(self.app.screen, Cite):
+            return
+        missing = self._missing(self.step)
+        if missing:
+            self.console.say(missing, "warning")
+            return
+        if self.step == "review":
+            self._send()
+            return
+        names = [n for n, _ in STEPS]
+        if self.step == "body":
+            todo = next((n for n in names if self._missing(n)), "review")
+            self.go(todo)
+            return
+        after = names[names.index(self.step) + 1 :]
+        self.go(after[0])
+
+    def action_previous(self) -> None:
+        names = [n for n, _ in STEPS]
+        self.go(names[max(0, names.index(self.step) - 1)])
+
+    def action_leave(self) -> None:
+        """``esc``: leave the field; from the rail, leave the wizard with the draft kept."""
+        rail = self.query_one("#co-rail", Grid)
+        if not rail.has_focus:
+            rail.focus()
+            self.query_one("#co-keys", Static).update(
+                "j k choose a step   ⏎ go there   ^s next   esc leave, the draft stays"
+            )
+            return
+        self._save()
+        if not self.draft.empty:
+            self.console.say("The draft is kept; " + ("r on the message" if self.key else "n") + " takes it up again.")
+        self.dismiss(None)
+
+    def action_afresh(self) -> None:
+        """Throw the draft away, after one question."""
+        from chorus_hap.wizard.dialogs import Confirm
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                discard(self.console.options.home, self.key)
+                self.taken_up = ""
+                self.draft = Draft(
+                    op_id=self.console.op_id(), room=self.start.room, reply_to=self.start.reply_to, seen=self.start.seen
+                )
+                self.draft.intent = "answer" if self.start.reply_to else ""
+                self._fill()
+                self.go("body" if self.start.reply_to else "say")
+
+        self.app.push_screen(Confirm("Throw this draft away?", "throw it away"), answered)
+
+    # --- say, where, who ----------------------------------------------------------------------------------------------
+
+    @on(Choice.Changed)
+    def _said(self, event: Choice.Changed) -> None:
+        self.draft.intent, self.draft.stance, self.draft.weight = event.choice.chosen.split("/")
+        self._changed()
+
+    def _rooms(self) -> None:
+        rooms: Sequence[Room] = self.console.store.items("rooms")
+        now = datetime.now(UTC)
+        rows = [
+            Row(r.id, ((r.id, "text"), (one_line(r.last_text), "dim"), (since(r.last_at, now), "dim")))
+            for r in sorted(rooms, key=lambda r: r.last_at, reverse=True)
+        ]
+        self.query_one("#co-rooms", Grid).show(rows)
+
+    @on(Input.Changed, "#co-room")
+    def _room_changed(self, event: Input.Changed) -> None:
+        room = event.value.strip()
+        if room != self.draft.room:
+            self.draft.room = room
+            if self.draft.reply_to and not self.start.reply_to:
+                self.draft.reply_to = ""
+            self.view = None
+            self._load_room()
+            self._changed()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_next()
+
+    @on(Viewport.Opened, "#co-rooms")
+    def _room_opened(self, event: Viewport.Opened) -> None:
+        event.stop()
+        self.query_one("#co-room", Input).value = cast(Grid, event.view).key
+        self.query_one("#co-threads", Grid).focus()
+
+    @on(Viewport.Opened, "#co-threads")
+    def _thread_opened(self, event: Viewport.Opened) -> None:
+        event.stop()
+        self.draft.reply_to = cast(Grid, event.view).key.removeprefix("new")
+        self._changed()
+        self.action_next()
+
+    def _load_room(self) -> None:
+        room = self.draft.room
+        known = {r.id for r in self.console.store.items("rooms")}
+        if room not in known:
+            self._threads()
+            return
+
+        async def job() -> None:
+            view = msgspec.convert(await self.console.source.call("hmmm.show", {"room": room, "limit": 200}), RoomView)
+            if self.draft.room == room:
+                self.view = view
+                if not self.draft.seen:
+                    self.draft.seen = view.room.messages
+                self._threads()
+
+        self.console.work(job, "compose-room")
+
+    def _threads(self) -> None:
+        rows: list[Row] = []
+        if self.view is not None:
+            rows.append(Row("new", (("a new thread", "text"), ("", ""))))
+            roots = [m for m in self.view.messages if m.thread in ("", m.id) or not m.parent]
+            now = datetime.now(UTC)
+            rows += [Row(m.id, (thread_line(m), (since(m.at, now), "dim"))) for m in roots[-50:]]
+        grid = self.query_one("#co-threads", Grid)
+        grid.show(rows)
+        grid.choose(self.draft.reply_to or "new")
+
+    def _members(self) -> None:
+        members: Sequence[MemberInfo] = [m for m in self.console.store.items("members") if not m.you and not m.revoked]
+        glyphs = self.console.look.glyphs
+        named = set(self.draft.mentions)
+        rows = [
+            Row(
+                m.agent_id,
+                (
+                    [(f"{glyphs.ok if m.agent_id in named else ' '} ", "good"), (m.agent_id, "text")],
+                    (m.role, "dim"),
+                    (m.kind, "dim"),
+                ),
+            )
+            for m in sorted(members, key=lambda m: m.agent_id)
+        ]
+        self.query_one("#co-members", Grid).show(rows)
+
+    def action_name_member(self) -> None:
+        grid = self.query_one("#co-members", Grid)
+        if not grid.has_focus or not grid.key:
+            return
+        named = list(self.draft.mentions)
+        named.remove(grid.key) if grid.key in named else named.append(grid.key)
+        self.query_one("#co-mentions", Input).value = ", ".join(named)
+
+    @on(Viewport.Opened, "#co-members")
+    def _member_opened(self, event: Viewport.Opened) -> None:
+        event.stop()
+        self.action_name_member()
+
+    @on(Input.Changed, "#co-mentions")
+    def _mentions_changed(self, event: Input.Changed) -> None:
+        self.draft.mentions = [m.strip() for m in event.value.split(",") if m.strip()]
+        self._members()
+        self._changed()
+
+    # --- body ---------------------------------------------------------------------------------------------------------
+
+    @on(TextArea.Changed, "#co-text")
+    def _typed(self) -> None:
+        text = self.query_one("#co-text", TextArea).text
+        if text != self.draft.text:
+            self.draft.text = text
+            self._changed()
+            self._later("check", _CHECK_AFTER_S, self._check)
+            self._later("preview", 0.1, self._preview)
+
+    def _preview(self) -> None:
+        text = self.draft.text
+        self.query_one("#co-preview", Sheet).show(lambda width: prose(text, width))
+
+    def _check(self) -> None:
+        text = self.draft.text
+
+        async def job() -> None:
+            found = msgspec.convert(await self.console.source.call("shhh.check", {"text": text}), tuple[Finding, ...])
+            if text == self.draft.text:
+                self.findings = found
+                self._show_findings()
+
+        self.console.work(job, "compose-check")
+
+    def _show_findings(self) -> None:
+        findings, citations, glyphs = self.findings, list(self.draft.citations), self.console.look.glyphs
+
+        def build(width: int) -> list[Line]:
+            lines: list[Line] = []
+            for f in findings:
+                blocks = f.severity == "critical"
+                verdict = "blocks sending" if blocks else "will be redacted"
+                lines.append(
+                    [
+                        (f"{glyphs.warn} line {f.line}", "bad bold" if blocks else "warn bold"),
+                        (f"  {f.rule}", "text bold"),
+                        (f"  {f.severity}: {verdict}  ", "bad" if blocks else "warn"),
+                        (one_line(f.message), "dim"),
+                    ]
+                )
+            lines += [
+                [(f"{glyphs.right} ", "dim"), (address, "accent"), (f"  {reason}", "text")]
+                for address, reason in citations
+            ]
+            return lines
+
+        box = self.query_one("#co-findings", Sheet)
+        parts = [plural(len(findings), "finding")] if findings else []
+        parts += [plural(len(citations), "citation")] if citations else []
+        box.caption = "Checks" + (" · " + ", ".join(parts) if parts else "")
+        box.show(build)
+        box.retitle()
+
+    def action_cite(self) -> None:
+        addresses: Sequence[AddressInfo] = self.console.store.items("ucxl")
+
+        def cited(answer: tuple[str, str] | None) -> None:
+            if answer is not None:
+                self.draft.citations.append(answer)
+                self._show_findings()
+                self._changed()
+                if self.step == "review":
+                    self._review()
+
+        self.app.push_screen(Cite([a.address for a in addresses if not a.deleted]), cited)
+
+    def action_uncite(self) -> None:
+        if self.draft.citations:
+            self.draft.citations.pop()
+            self._show_findings()
+            self._changed()
+
+    # --- review and send ----------------------------------------------------------------------------------------------
+
+    def _review(self) -> None:
+        draft = self.draft
+        self._show_review()
+        if not draft.room or draft.room not in {r.id for r in self.console.store.items("rooms")}:
+            return
+
+        async def job() -> None:
+            self.view = msgspec.convert(
+                await self.console.source.call("hmmm.show", {"room": draft.room, "limit": 200}), RoomView
+            )
+            self._show_review()
+
+        self.console.work(job, "compose-review")
+
+    def _grown(self) -> list[Message]:
+        """What was written since this message was begun: in its thread, or in its room if it begins one."""
+        if self.view is None or not self.draft.seen:
+            return []
+        parent = next((m for m in self.view.messages if m.id == self.draft.reply_to), None)
+        thread = (parent.thread or parent.id) if parent else ""
+        count = self.view.room.messages - self.draft.seen
+        newest = sorted(self.view.messages, key=lambda m: m.at)[-count:] if count > 0 else []
+        return [m for m in newest if not m.you and (not thread or thread in (m.thread, m.id))]
+
+    def _show_review(self) -> None:
+        draft, findings, grown, view = self.draft, self.findings, self._grown(), self.view
+        status = self.console.store.status
+        glyphs = self.console.look.glyphs
+        name = status.agent_id if status else "you"
+
+        def build(width: int) -> list[Line]:
+            lines: list[Line] = []
+            for message in grown:
+                lines.append(
+                    [
+                        (f"{glyphs.warn} new here since you began  ", "warn bold"),
+                        (f"{message.author}: {one_line(message.text)}", "text"),
+                    ]
+                )
+            for f in findings:
+                if f.severity == "critical":
+                    lines.append(
+                        [(f"{glyphs.warn} line {f.line}: {f.rule}. This can't be sent; take it out first.", "bad bold")]
+                    )
+                else:
+                    lines.append([(f"{glyphs.warn} line {f.line}: {f.rule} becomes [REDACTED:{f.rule}].", "warn")])
+            if lines:
+                lines.append([])
+            pairs: list[tuple[str, Line | str]] = [
+                ("From", [(name, "you bold"), ("  signed by this node's key", "dim")]),
+                ("Room", draft.room),
+            ]
+            if draft.reply_to:
+                parent = next((m for m in view.messages if m.id == draft.reply_to), None) if view else None
+                quote = f"{parent.author}: {one_line(parent.text)[:60]}" if parent else ""
+                pairs.append(("Reply to", [(draft.reply_to, "text"), (f"  {quote}", "dim")]))
+            else:
+                pairs.append(("Thread", "a new one"))
+            stance = f"  {draft.stance} {draft.weight}".rstrip() if draft.stance else ""
+            pairs.append(("Intent", draft.intent + stance))
+            pairs.append(("Mentions", ", ".join(draft.mentions) or "nobody by name"))
+            pairs.append(("Size", f"{size(len(draft.text.encode()))}, {plural(len(draft.text.split()), 'word')}"))
+            lines += facts(pairs, 10)
+            lines += [[], *prose(draft.text, width)]
+            if draft.citations:
+                lines += [[], [("Leans on", "dim")]]
+                lines += [[("  " + address, "accent"), (f"  {reason}", "text")] for address, reason in draft.citations]
+            lines += [
+                [],
+                [("^s", "accent bold"), (" sends it", "text"), ("   ^b", "accent bold"), (" goes back", "dim")],
+            ]
+            return lines
+
+        self.query_one("#co-exact", Sheet).show(build)
+
+    def _send(self) -> None:
+        for step, _ in STEPS:
+            missing = self._missing(step)
+            if missing:
+                self.console.say(missing, "warning")
+                self.go(step)
+                return
+        refusal = self.console.refusal(self.console.registry.actions["compose"])
+        if refusal:
+            self.console.say(refusal + " The draft is kept.", "warning")
+            return
+        if self._sending:
+            return
+        self._sending = True
+        draft = self.draft
+        request = PostRequest(
+            room=draft.room, text=draft.text, intent=draft.intent, reply_to=draft.reply_to, stance=draft.stance, weight=draft.weight,
+            citations=tuple(Citation(address=a, reason=r) for a, r in draft.citations), mentions=tuple(draft.mentions), op_id=draft.op_id,
+        )  # fmt: skip
+
+        async def job() -> None:
+            try:
+                params = msgspec.to_builtins(request)
+                posted = msgspec.convert(await self.console.source.call("hmmm.post", params), Posted)
+            except ChorusError as error:
+                self.console.say(f"Not sent: {error} The draft is kept.", "error")
+                return
+            finally:
+                self._sending = False
+            for timer in self._delays.values():
+                timer.stop()
+            discard(self.console.options.home, self.key)
+            held = (
+                f"; {plural(posted.delivered, 'other member holds', 'other members hold')} it"
+                if posted.delivered
+                else ""
+            )
+            self.console.say(f"Sent to {draft.room} as {posted.id}{held}.")
+            self.dismiss(None)
+            self.console.go("hmmm", f"{draft.room}/{posted.id}")
+
+        self.console.work(job, "compose-send", exclusive=False)
+
+    # --- the draft on disk --------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._rail_soon()
+        self._later("save", _SAVE_AFTER_S, self._save)
+
+    def _rail_soon(self) -> None:
+        self._later("rail", 0.1, self._rail_values)
+
+    def _rail_values(self) -> None:
+        focused = self.app.focused
+        self._rail()
+        if focused is not None and focused is not self.app.focused:
+            focused.focus()
+
+    def _save(self) -> None:
+        if self.draft.empty:
+            return
+        self.draft.at = datetime.now(UTC).isoformat(timespec="seconds")
+        if not save(self.console.options.home, self.draft, self.key):
+            self.console.say("The draft can't be written to disk; don't close this before it is sent.", "error")
+
+    def _later(self, name: str, after_s: float, run: object) -> None:
+        if name in self._delays:
+            self._delays[name].stop()
+        self._delays[name] = self.set_timer(after_s, run)  # type: ignore[arg-type]
+
+    def on_unmount(self) -> None:
+        for timer in self._delays.values():
+            timer.stop()
+
+
+def thread_line(message: Message) -> Line:
+    """A thread by its first message."""
+    return [(fit(message.author, 12) + " ", "text"), (f"{message.intent}  ", "dim"), (one_line(message.text), "dim")]
