@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from statistics import quantiles
 
 import trio
@@ -75,15 +76,14 @@ async def _publish(network: LibP2PNetwork, number: int) -> None:
 
 async def _publisher() -> dict[str, object]:
     async with trio.open_nursery() as nursery:
-        process = await nursery.start(
-            lambda task_status: trio.run_process(
-                [sys.executable, "-m", "bench.mesh", "--subscribe"], stdout=-1, check=False, task_status=task_status
-            )
-        )
+        command = [sys.executable, "-m", "bench.mesh", "--subscribe"]
+        process = await nursery.start(partial(trio.run_process, command, stdout=-1, check=False))
         lines = _lines(process.stdout)
         async with _running(_config(2, (await anext(lines),))) as network:
-            while not network.peers():
-                await trio.sleep(0.05)
+            connected = trio.Event()
+            network.watch_peers(lambda peer, up, remote: connected.set())
+            if not network.peers():
+                await connected.wait()
             await trio.sleep(2.5)  # the mesh forms at a heartbeat
             began = time.monotonic()
             for number in range(1, BURST + 1):

@@ -105,7 +105,7 @@ def quiet() -> None:
             logger.setLevel(logging.NOTSET)
     root = logging.getLogger("libp2p")
     root.handlers[:] = [logging.NullHandler()]
-    root.setLevel(logging.ERROR)
+    root.setLevel(logging.CRITICAL)  # its errors are other people's hang-ups; what matters is logged by us
     # Where nobody set up logging, Python's last resort would still print: only real handlers get to see libp2p's lines.
     root.propagate = bool(logging.getLogger().handlers)
 

@@ -75,6 +75,8 @@ class Session:
         self.swarm.remove_notifee(self._pubsub_notifee)
         self.swarm.register_notifee(_Notifee(self))
         self.host.set_stream_handler(HELLO, self._answer_hello)
+        self._sockets: list[Any] = []
+        self._keep_sockets()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ class Session:
                         nursery.cancel_scope.cancel()
             finally:
                 self._nursery = None
-                await self._stop_listening()
+                await self._release_sockets()
 
     async def _part(self) -> None:
         with trio.move_on_after(1):
@@ -106,12 +108,26 @@ class Session:
                 for connection in self._table.all_connections():
                     nursery.start_soon(self.close, connection)
 
-    async def _stop_listening(self) -> None:
-        """libp2p's listeners live in system tasks, which outlive a crashed host and would keep the port."""
+    def _keep_sockets(self) -> None:
+        """Remember each socket that is dialled: libp2p loses sight of them when it is cancelled, and nobody would close them."""
+        (transport,) = self.swarm.transport_manager.get_transports()
+        inner = transport.dial
+
+        async def dial(address: Any) -> Any:
+            raw = await inner(address)
+            self._sockets = [s for s in self._sockets if s.socket.fileno() >= 0] + [raw.stream.stream]
+            return raw
+
+        transport.dial = dial
+
+    async def _release_sockets(self) -> None:
+        """Close what a cancelled or crashed host leaves open. Its listeners live in system tasks and would keep the port."""
         with trio.move_on_after(1) as scope:
             scope.shield = True
             for listener in list(self.swarm.listeners.values()):
                 await listener.close()
+        for sock in self._sockets:
+            sock.socket.close()
 
     # -- streams ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,120 @@
+"""Real mesh nodes for tests: in this process, or in one of their own that can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+
+from agent_core.mesh import LibP2PNetwork, MeshConfig
+from agent_core.network import Verdict
+
+TOPIC = "CHORUS/test/v1"
+
+
+def config(seed: int, *bootstrap: str, **settings: Any) -> MeshConfig:
+    """A node's settings with fast timings on a free port of loopback."""
+    defaults: dict[str, Any] = {
+        "listen": ("/ip4/127.0.0.1/tcp/0",),
+        "network": "test",
+        "redial_min_s": 0.1,
+        "redial_max_s": 0.5,
+        "gossip_heartbeat_s": 0.2,
+        "exchange_interval_s": 1.0,
+        "rng_seed": seed,
+    }
+    return MeshConfig(seed=bytes([seed]) * 32, bootstrap=bootstrap, **(defaults | settings))
+
+
+@asynccontextmanager
+async def running(*configs: MeshConfig) -> AsyncIterator[list[LibP2PNetwork]]:
+    """Run nodes in this process; their notes are in ``network.notes``."""
+    async with trio.open_nursery() as nursery:
+        networks = []
+        for one in configs:
+            notes: list[str] = []
+            network = LibP2PNetwork(one, note=notes.append)
+            network.notes = notes  # type: ignore[attr-defined]
+            await nursery.start(network.run)
+            networks.append(network)
+        try:
+            yield networks
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+def connected(*networks: LibP2PNetwork) -> bool:
+    """Whether all of these are connected with one another."""
+    ids = {n.peer_id for n in networks}
+    return all(ids - {n.peer_id} <= {p.peer_id for p in n.peers()} for n in networks)
+
+
+class MeshProcess:
+    """A node in a process of its own: joins the topic, repeats what it hears on stdout, publishes ``tick N`` for ever."""
+
+    def __init__(self, process: trio.Process, address: str, lines: AsyncIterator[bytes]) -> None:
+        self.process = process
+        self.address = address
+        self.peer_id = address.rpartition("/p2p/")[2]
+        self._lines = lines
+
+    async def heard(self, part: bytes, timeout_s: float = 10) -> None:
+        """Wait until it printed a line that contains the part."""
+        with trio.fail_after(timeout_s):
+            async for line in self._lines:
+                if part in line:
+                    return
+        raise AssertionError(f"the process ended without hearing {part!r}")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        os.kill(self.process.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def process(seed: int, listen: str = "/ip4/127.0.0.1/tcp/0", *bootstrap: str) -> AsyncIterator[MeshProcess]:
+    """Start a node in its own process; gone at the end."""
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, "-m", "tests.support.meshes", str(seed), listen, *bootstrap]
+        child = await nursery.start(partial(trio.run_process, command, stdout=-1, check=False))
+        lines = _lines(child.stdout)
+        try:
+            with trio.fail_after(30):
+                address = (await anext(lines)).decode()
+            yield MeshProcess(child, address, lines)
+        finally:
+            child.kill()
+            with trio.CancelScope(shield=True):
+                await child.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
+    rest = b""
+    while chunk := await stream.receive_some():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+
+
+async def _main(seed: int, listen: str, *bootstrap: str) -> None:
+    async with running(config(seed, *bootstrap, listen=(listen,))) as (network,):
+        network.set_judge(lambda topic, relay, payload: Verdict.ACCEPT)
+        network.set_receiver(lambda topic, relay, payload: print(payload.decode(errors="replace"), flush=True))
+        await network.join(TOPIC)
+        print(network.addresses[0], flush=True)
+        number = 0
+        while True:
+            number += 1
+            await network.publish(TOPIC, b"tick %d of %d" % (number, seed))
+            await trio.sleep(0.05)
+
+
+if __name__ == "__main__":
+    trio.run(_main, int(sys.argv[1]), *sys.argv[2:])
