@@ -26,7 +26,7 @@ class ViewContext:
         bodies: where bodies are read.
         now_ms: Unix time in milliseconds at which the view is taken.
         online: peer ids with an open connection.
-        held: how many entries of an author's epoch are held here; without it all are taken to be.
+        held: how many entries of an author's epoch are held and folded here; without it all are taken to be.
     """
 
     me: str
