@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How often to look whether this node leads now, and how long to wait after a close that couldn't be committed, seconds.
 LOOK_S = 1.0
+#: How long what is folded is collected before looking again, seconds.
+COALESCE_S = 0.05
 
 _log = structlog.get_logger("decisions")
 
@@ -49,7 +51,8 @@ class Closer:
         fold: gives the fold in force.
         context: gives the surroundings as they are now.
         proposer: gets the closing acts committed.
-        heads: the heads held here, for the cut.
+        heads: how much of each feed is *folded* here, with the root over just that: the cut names nothing that isn't
+            counted yet, or what is held for its time would turn a result afterwards.
         record: puts the record of a closed decision.
     """
 
@@ -86,6 +89,7 @@ class Closer:
             if self._proposer.leading:
                 self._changed = trio.Event()
                 wait_s = min(wait_s, await self._look())
+                await trio.sleep(COALESCE_S)
                 with trio.move_on_after(wait_s):
                     await self._changed.wait()
             else:

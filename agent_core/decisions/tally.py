@@ -21,7 +21,7 @@ from agent_core.election.acts import Act, ActKind, Chain
 from agent_core.feeds.model import EntryKey, Head
 from agent_core.roster.model import Authority, Roster
 
-#: How many entries of an author's epoch are held here.
+#: How many entries of an author's epoch are held and folded here.
 Held: TypeAlias = Callable[[str, int], int]
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from agent_core.feeds.model import Entry
-from agent_core.hmmm.model import HMMM_MESSAGE, HMMM_PROCEED, MessageData, Post, Proceed, ProceedData
+from agent_core.hmmm.model import HMMM_MESSAGE, HMMM_PROCEED, Intent, MessageData, Post, Proceed, ProceedData
 from agent_core.requests import OperationIndex
 
 
 class RoomState:
-    """One room: its messages by hash, and the ``proceed`` entries by the plan they name.
+    """One room: its messages and among them its proposals, by hash, and the ``proceed`` entries by the plan they name.
 
     What is derived from the messages is kept until the next one comes: views ask far more often than that.
     """
@@ -20,11 +20,14 @@ class RoomState:
     def __init__(self, id: str) -> None:
         self.id = id
         self.posts: dict[str, Post] = {}
+        self.proposals: dict[str, Post] = {}
         self.proceeds: dict[str, dict[str, Proceed]] = defaultdict(dict)
 
     def add(self, post: Post) -> None:
         """Take a message in."""
         self.posts[post.hash] = post
+        if post.data.intent == Intent.PROPOSAL:
+            self.proposals[post.hash] = post
         for derived in ("ordered", "participants", "roots", "threads", "stances"):
             self.__dict__.pop(derived, None)
 

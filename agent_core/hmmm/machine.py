@@ -76,9 +76,7 @@ def plans(
     """
     with_human = any(map(is_human, room.participants))
     found = []
-    for post in room.ordered:
-        if post.data.intent != Intent.PROPOSAL:
-            continue
+    for post in sorted(room.proposals.values(), key=lambda p: p.order):
         thread = room.threads[room.roots[post.hash].hash]
         heard = {p.author for p in thread if p.order >= post.order}
         human = with_human or any(named_human(m) for p in thread for m in p.data.mentions)

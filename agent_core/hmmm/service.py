@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: How long to wait before a ``proceed`` that couldn't be written is tried again, seconds.
 RETRY_S = 5.0
+#: How long what is folded is collected before plans are looked at again, seconds.
+COALESCE_S = 0.05
 
 _log = structlog.get_logger("hmmm")
 
@@ -153,7 +155,7 @@ class RoomsService:
         task_status.started()
         while True:
             self._changed = trio.Event()
-            ctx = self._context()
+            ctx, looked_at = self._context(), trio.current_time()
             own = [p for room in self._fold().rooms.values() for p in self._own_plans(room, ctx)]
             try:
                 for plan in own:
@@ -164,13 +166,15 @@ class RoomsService:
                 await trio.sleep(RETRY_S)
                 continue
             pending = next_plan_ms([p for p in own if not p.may_proceed(ctx.now_ms)], ctx.me)
+            # A storm of messages costs one look, not one each.
+            await trio.sleep(COALESCE_S)
             with trio.CancelScope() as scope:
                 if pending is not None:
-                    scope.deadline = trio.current_time() + max(0, pending - ctx.now_ms) / 1000
+                    scope.deadline = looked_at + max(0, pending - ctx.now_ms) / 1000
                 await self._changed.wait()
 
     def _own_plans(self, room: RoomState, ctx: ViewContext) -> list[Plan]:
-        if not any(p.author == ctx.me and p.data.intent == Intent.PROPOSAL for p in room.posts.values()):
+        if not any(p.author == ctx.me for p in room.proposals.values()):
             return []
         return [p for p in views.room_plans(room, ctx, self.periods) if p.post.author == ctx.me]
 
