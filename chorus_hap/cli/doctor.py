@@ -1,0 +1,210 @@
+"""``doctor``: looks at everything around a node that can be wrong, and says what to do about each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import typer
+
+from agent_core.errors import ChorusError
+from agent_core.home import Home
+from chorus_hap.cli.output import Cell
+from chorus_hap.cli.run import Run, here
+
+_MARKS = {"ok": ("ok", "good"), "warn": ("warn", "warn"), "fail": ("fail", "bad")}
+MIN_FREE_BYTES = 200 * 1024 * 1024
+MIN_COLUMNS, MIN_LINES = 80, 24
+#: The program was released after this; a clock before it is wrong.
+_NOT_BEFORE = 1_750_000_000
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing looked at. ``verdict`` is ok, warn or fail; ``next`` says what to do."""
+
+    name: str
+    verdict: str
+    text: str
+    next: str = ""
+
+
+def doctor(context: typer.Context) -> int:
+    """Look for trouble; exit 1 when something fails."""
+    run = here(context)
+    checks = list(examine(run))
+    bad = any(check.verdict == "fail" for check in checks)
+    if run.out.json:
+        run.out.data({"ok": not bad, "checks": checks})
+        return int(bad)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        mark, role = _MARKS[check.verdict]
+        run.out.line(Cell(f"{mark:<4}", role), f"  {check.name.ljust(width)}  {check.text}")
+        if check.next:
+            run.out.line(Cell(f"{'':4}  {'':{width}}  {check.next}", "dim"))
+    return int(bad)
+
+
+def examine(run: Run) -> Iterator[Check]:
+    """All checks, in the order a person would look."""
+    home = Home(run.home)
+    yield _python()
+    yield _home(home)
+    yield from _permissions(home)
+    yield _disk(home)
+    yield _clock()
+    node = _node(run)
+    yield node
+    yield from _settings(run, running=node.verdict == "ok" and node.text.startswith("answers"))
+    yield _terminal()
+    yield _encoding()
+
+
+def _python() -> Check:
+    return Check("python", "ok", f"{'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}")
+
+
+def _home(home: Home) -> Check:
+    root = home.root
+    if not root.exists():
+        above = next(p for p in root.absolute().parents if p.exists())
+        if os.access(above, os.W_OK):
+            return Check("home", "ok", f"{root} isn't there yet and can be made")
+        return Check("home", "fail", f"{root} can't be made: {above} isn't writable", "Name another one with --home.")
+    if not root.is_dir():
+        return Check("home", "fail", f"{root} is no directory", "Move it away, or name another home with --home.")
+    if not os.access(root, os.W_OK | os.X_OK):
+        return Check("home", "fail", f"{root} isn't writable", "Mend its permissions, or name another with --home.")
+    return Check("home", "ok", str(root))
+
+
+def _permissions(home: Home) -> Iterator[Check]:
+    secret = [home.identity, *sorted(home.identity.glob("*")), home.token]
+    open_ = [path for path in secret if _readable_by_others(path)]
+    if open_:
+        names = " ".join(map(str, open_))
+        yield Check("keys", "fail", f"readable by others: {names}", f"chmod go-rwx {names}")
+    elif home.identity.is_dir() and any(home.identity.iterdir()):
+        yield Check("keys", "ok", "only you can read them")
+    else:
+        yield Check("keys", "ok", "none yet: the first start makes them")
+
+
+def _readable_by_others(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    except OSError:
+        return False
+
+
+def _disk(home: Home) -> Check:
+    place = next(p for p in (home.root.absolute(), *home.root.absolute().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    text = f"{free / 1e9:.1f} GB free"
+    if free < MIN_FREE_BYTES // 20:
+        return Check("disk", "fail", text, "Free some space: nothing more can be stored.")
+    return Check(
+        "disk",
+        "ok" if free >= MIN_FREE_BYTES else "warn",
+        text,
+        "" if free >= MIN_FREE_BYTES else "Free some space soon.",
+    )
+
+
+def _clock() -> Check:
+    if time.time() < _NOT_BEFORE:
+        return Check("clock", "fail", f"it is {time.strftime('%Y-%m-%d')} here", "Set the clock; run an NTP client.")
+    return Check("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
+
+
+def _node(run: Run) -> Check:
+    from agent_core.shapes import Status
+    from chorus_hap.link import connect
+
+    try:
+        with connect(run.home) as link:
+            status = link.ask(Status, "status", timeout_s=5)
+    except ChorusError as exc:
+        if _locked(Home(run.home)):
+            return Check(
+                "node",
+                "fail",
+                f"a process holds the home's lock, but: {exc.message}",
+                "Look at log/node.jsonl; end it if it hangs.",
+            )
+        return Check("node", "ok", "none runs on this home")
+    text = f"answers: {status.agent_id}, {status.stage}, {status.mode}"
+    if abs(status.clock_skew_s) > 10:
+        return Check(
+            "node", "warn", f"{text}; its clock is {status.clock_skew_s:+.0f} s off the others'", "Run an NTP client."
+        )
+    if status.notes:
+        return Check("node", "warn", text, " ".join(status.notes))
+    return Check("node", "ok", text)
+
+
+def _locked(home: Home) -> bool:
+    """Whether a process holds the lock, by the kernel's list: trying it could make a node that starts just now fail."""
+    try:
+        inode = (home.run / "lock").stat().st_ino
+        return any(
+            line.split()[5].rsplit(":", 1)[1] == str(inode) for line in Path("/proc/locks").read_text().splitlines()
+        )
+    except (OSError, IndexError):
+        return False
+
+
+def _settings(run: Run, *, running: bool) -> Iterator[Check]:
+    from agent_core.settings import load
+
+    try:
+        settings = load(run.home, run.options.settings())
+    except ChorusError as exc:
+        yield Check("settings", "fail", exc.message, exc.next)
+        return
+    verdict = "warn" if settings.warnings else "ok"
+    yield Check("settings", verdict, "config.toml and environment read", " ".join(settings.warnings))
+    if running:
+        return
+    for name in ("p2p", "api", "health", "metrics"):
+        section = getattr(settings.values, name)
+        port, host = section.port, settings.values.p2p.host if name == "p2p" else settings.values.http.host
+        if port in (0, "off") or _free(host, port):
+            continue
+        asked = settings.asked_for(f"{name}.port")
+        next_step = f"Set {name}.port to another one." if asked else "A free one is taken in its place."
+        yield Check(f"{name} port", "fail" if asked else "warn", f"{port} is in use", next_step)
+
+
+def _free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _terminal() -> Check:
+    if not sys.stdout.isatty():
+        return Check("terminal", "ok", "output isn't a terminal")
+    columns, lines = shutil.get_terminal_size()
+    if columns < MIN_COLUMNS or lines < MIN_LINES:
+        return Check("terminal", "warn", f"{columns}×{lines}", f"The console wants {MIN_COLUMNS}×{MIN_LINES} or more.")
+    return Check("terminal", "ok", f"{columns}×{lines}")
+
+
+def _encoding() -> Check:
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    if encoding == "utf8":
+        return Check("encoding", "ok", "UTF-8")
+    return Check("encoding", "warn", sys.stdout.encoding or "unknown", "Set LANG=C.UTF-8, or console.ascii = true.")

@@ -1,0 +1,119 @@
+"""``election``: who leads and why, and what a person may do about it."""
+
+from __future__ import annotations
+
+import msgspec
+import typer
+
+from agent_core.shapes import Election
+from chorus_hap.cli.app import new_group
+from chorus_hap.cli.output import Cell, Output, clean, span, when
+from chorus_hap.cli.run import here
+
+app = new_group("Who leads, and why.")
+
+
+@app.command()
+def show(context: typer.Context) -> None:
+    """Print leader, term, voters and the last terms."""
+    run = here(context)
+    _print(run.out, run.read(Election, "election.show"))
+
+
+@app.command()
+def watch(context: typer.Context) -> None:
+    """Print every change of leader, term or state until interrupted."""
+    run = here(context)
+    seen: tuple[object, ...] = ()
+    for event in run.watch("election"):
+        if event.value is None:
+            continue
+        now = msgspec.json.decode(event.value, type=Election)
+        facts = (now.term, now.state, now.leader and (now.leader.peer_id, now.leader.certain), now.voters)
+        if facts == seen:
+            continue
+        seen = facts
+        if run.out.json:
+            run.out.data(now)
+        else:
+            run.out.line(Cell(when(_now()), "dim"), f"  term {now.term}  {now.state:<13}  ", _leader(now))
+
+
+@app.command()
+def trigger(
+    context: typer.Context, reason: str = typer.Option("", "--reason", metavar="TEXT", help="why, for the log")
+) -> None:
+    """Call an election now; the leader in office stays until another one has a majority."""
+    run = here(context)
+    now = run.change(Election, "election.trigger", reason=reason)
+    if run.out.json:
+        run.out.data(now)
+    else:
+        run.out.line(f"An election was called; the term is {now.term}, the state {now.state}.")
+
+
+@app.command()
+def resign(context: typer.Context) -> None:
+    """Hand the lead over to the best other voter."""
+    run = here(context)
+    now = run.change(Election, "election.resign")
+    if run.out.json:
+        run.out.data(now)
+    else:
+        run.out.line("Resigned. ", _leader(now))
+
+
+def _print(out: Output, now: Election) -> None:
+    if out.json:
+        out.data(now)
+        return
+    voters = now.voters
+    out.facts(
+        [
+            ("leader", _leader(now)),
+            ("term", str(now.term)),
+            ("state", now.state),
+            ("voters", f"{voters.reachable}/{voters.total} reachable, {voters.quorum} make a majority"),
+            ("timing", f"heartbeat {now.heartbeat_s:g} s, timeout {now.timeout_s:g} s"),
+            ("acts", f"{now.committed_act} committed, {now.last_act} held"),
+            ("why", clean(now.why) or "-"),
+        ]
+    )
+    if now.ballots:
+        out.line()
+        out.table(
+            ("voter", "reachable", "voted for", "score"),
+            (
+                (
+                    Cell(clean(b.agent_id) + (" (you)" if b.you else ""), "name"),
+                    Cell("yes", "good") if b.reachable or b.you else Cell("no", "bad"),
+                    clean(b.vote) or "-",
+                    f"{b.score.total:.2f}" if b.score else "-",
+                )
+                for b in now.ballots
+            ),
+        )
+    if now.timeline:
+        out.line()
+        out.table(
+            ("term", "leader", "trigger", "at"),
+            (
+                (str(t.term), Cell(clean(t.leader) or "nobody", "name"), t.trigger or "-", when(t.at))
+                for t in now.timeline
+            ),
+        )
+
+
+def _leader(now: Election) -> Cell:
+    if now.leader is None:
+        return Cell("no leader", "warn")
+    name = clean(now.leader.agent_id or now.leader.peer_id)
+    if now.leader.certain:
+        return Cell(f"{name} (heard {span(now.leader.lease_age_s)} ago)", "good")
+    return Cell(f"last known leader {name}", "warn")
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,139 @@
+"""The flags that work everywhere, before a command's name or behind it: one table for parser, help and reference page."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent_core.errors import InvalidInput
+from chorus_hap.flags import SETTING_OF_FLAG
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. ``value`` names what follows it in help, empty for a switch."""
+
+    name: str
+    value: str
+    help: str
+
+    @property
+    def key(self) -> str:
+        """The attribute of :class:`Options` it sets."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+FLAGS: tuple[Flag, ...] = (
+    Flag("--home", "DIR", "home directory: one identity, one node"),
+    Flag("--network", "NAME", "network of a node that is started"),
+    Flag("--bootstrap", "ADDRESSES", "multiaddrs of peers for a node that is started, with commas"),
+    Flag("--agent-id", "NAME", "name of a node that is started"),
+    Flag("--role", "ROLE", "role of a node that is started"),
+    Flag("--set", "KEY=VALUE", "any other setting of a node that is started; may be given again"),
+    Flag("--no-start", "", "never start a node: exit 3 if none runs"),
+    Flag("--timeout", "SECONDS", "how long to wait for a node, an answer and delivery; 30 by default"),
+    Flag("--wait", "", "wait for delivery also when attached to a running node"),
+    Flag("--op-id", "UUID", "id of a changing operation: repeating it does nothing twice"),
+    Flag("--read-only", "", "refuse every changing command"),
+    Flag("--json", "", "print JSON: one object, or one a line"),
+)
+_BY_NAME = {flag.name: flag for flag in FLAGS}
+
+
+@dataclass(slots=True)
+class Options:
+    """What the flags say."""
+
+    home: str = ""
+    network: str = ""
+    bootstrap: str = ""
+    agent_id: str = ""
+    role: str = ""
+    set: list[str] = field(default_factory=list)
+    no_start: bool = False
+    timeout: float = 30.0
+    wait: bool = False
+    op_id: str = ""
+    read_only: bool = False
+    json: bool = False
+
+    def node_flags(self) -> list[str]:
+        """The words that hand these settings to a node that is started."""
+        words: list[str] = []
+        for key in SETTING_OF_FLAG:
+            value = getattr(self, key, "")
+            if value:
+                words += [f"--{key.replace('_', '-')}", value]
+        for item in self.set:
+            words += ["--set", item]
+        return words
+
+    def settings(self) -> dict[str, Any]:
+        """The same as :func:`agent_core.settings.load` takes them."""
+        named = {name: getattr(self, key, "") or None for key, name in SETTING_OF_FLAG.items()}
+        return named | dict(item.split("=", 1) for item in self.set)
+
+
+def take_options(argv: Sequence[str]) -> tuple[Options, list[str]]:
+    """Take the flags of :data:`FLAGS` out of a command line, wherever they stand before ``--``.
+
+    Returns:
+        what they say, and the remaining words.
+
+    Raises:
+        InvalidInput: a flag without its value, or a value that can't be.
+    """
+    options, rest = Options(), []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest += ["--", *words]
+            break
+        name, equals, value = word.partition("=")
+        flag = _BY_NAME.get(name)
+        if flag is None:
+            rest.append(word)
+        elif not flag.value:
+            if equals:
+                raise InvalidInput(f"{name} takes no value.", f"Write {name} alone.")
+            setattr(options, flag.key, True)
+        else:
+            _set(options, flag, value if equals else next(words, None))
+    return options, rest
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether refusals must be JSON, even of a command line that can't be read."""
+    return "--json" in (argv[: argv.index("--")] if "--" in argv else argv)
+
+
+def _set(options: Options, flag: Flag, value: str | None) -> None:
+    if value is None:
+        raise InvalidInput(f"{flag.name} needs a value: {flag.value}.", f"For example `{flag.name} {flag.value}`.")
+    if flag.name == "--timeout":
+        try:
+            options.timeout = float(value.removesuffix("s"))
+        except ValueError:
+            options.timeout = -1.0
+        if not 0 < options.timeout < 1e7:
+            raise InvalidInput(f"{value!r} is no number of seconds.", "For example `--timeout 10`.")
+    elif flag.name == "--set":
+        name, equals, _ = value.partition("=")
+        if not equals or "." not in name:
+            raise InvalidInput(f"--set {value!r} isn't SECTION.KEY=VALUE.", "For example `--set election.timeout_s=5`.")
+        options.set.append(value)
+    else:
+        setattr(options, flag.key, value)
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """``Did you mean …?``, or nothing when no word is near."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`?" if close else ""
+
+
+def epilog() -> str:
+    """The flags as the end of every command's help."""
+    return "Flags everywhere: " + " ".join(f"{f.name} {f.value}".strip() for f in FLAGS) + "."

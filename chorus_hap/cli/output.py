@@ -1,0 +1,128 @@
+"""What commands print: data on stdout (JSON or calm text), narration on stderr. Colours only on a terminal, and not with NO_COLOR."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+_SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
+# What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
+
+
+class Cell(NamedTuple):
+    """Text and the role it is painted in: bold, dim, good, warn, bad, name."""
+
+    text: str
+    role: str = ""
+
+
+class Output:
+    """Where one command writes.
+
+    Args:
+        json: whether data is printed as JSON.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def data(self, value: Any) -> None:
+        """One JSON value on a line of its own, at once."""
+        self.raw(msgspec.json.encode(value) + b"\n")
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are; on a terminal without what it would obey."""
+        if sys.stdout.isatty() and not self.json:
+            self.line("\n".join(map(clean, data.decode("utf-8", "replace").splitlines())))
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def line(self, *parts: str | Cell) -> None:
+        """One line of text."""
+        print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
+
+    def say(self, text: str) -> None:
+        """Narration, on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
+        """Names and values, the values aligned."""
+        shown = [(name, Cell(value) if isinstance(value, str) else value) for name, value in pairs]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            self.line(Cell(name.ljust(width), "dim"), "  ", value)
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str | Cell]], empty: str = "") -> None:
+        """A table without lines; ``empty`` is narrated when there are no rows."""
+        cells = [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows]
+        if not cells:
+            self.say(empty)
+            return
+        widths = [max(map(width_of, (head, *(row[n].text for row in cells)))) for n, head in enumerate(heads)]
+        for row in ([Cell(head, "dim") for head in heads], *cells):
+            painted = [self._paint(c) + " " * (w - width_of(c.text)) for c, w in zip(row[:-1], widths, strict=False)]
+            self.line("  ".join([*painted, self._paint(row[-1])]).rstrip())
+
+    def _paint(self, cell: Cell) -> str:
+        code = _SGR.get(cell.role)
+        return f"\x1b[{code}m{cell.text}\x1b[0m" if self.colour and code and cell.text else cell.text
+
+
+def clean(text: str) -> str:
+    """The text without anything a terminal could obey."""
+    return text if text.isascii() and text.isprintable() else text.expandtabs(4).translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    """The text on one line, runs of white space as one blank."""
+    return clean(" ".join(text.split()))
+
+
+def block(text: str, indent: str = "  ") -> str:
+    """A text of several lines, indented."""
+    return "\n".join(indent + clean(line) for line in text.splitlines())
+
+
+def width_of(text: str) -> int:
+    """Columns a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def when(at: str) -> str:
+    """An RFC 3339 time as a person reads it here: the time of day, with the date when it isn't today's."""
+    if not at:
+        return "-"
+    try:
+        local = datetime.fromisoformat(at).astimezone()
+    except ValueError:
+        return clean(at)
+    return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
+
+
+def span(seconds: float) -> str:
+    """A duration in its two greatest units."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, sign in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {sign}" if rest else "")
+    return f"{whole} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 vote``, ``2 votes``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

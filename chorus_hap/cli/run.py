@@ -1,0 +1,232 @@
+"""One run of one command: its home, and the node it asks or the store it reads (SPEC section 16).
+
+Reading commands start nothing: without a node they fold the store on disk. Changing ones start an owned node for as long as
+they need it, on a home that belongs to a cluster already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import msgspec
+
+from agent_core.errors import InvalidInput, NoNode, Refused, TimedOut, TooLarge, Unavailable
+from agent_core.shapes import Posted, SliceEvent, Status
+from chorus_hap.cli.options import Options
+from chorus_hap.cli.output import Output, when
+
+if TYPE_CHECKING:
+    import typer
+
+    from chorus_hap.cli.offline import OfflineReader
+    from chorus_hap.link import Link
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
+
+
+class Reader(Protocol):
+    """What answers reading operations: a link, or the store on disk."""
+
+    def ask(self, kind: type[T], method: str, **params: Any) -> T:
+        """The answer to an operation, as the given type."""
+        ...
+
+
+class Run:
+    """What a command is given.
+
+    Args:
+        options: the flags that work everywhere.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.out = Output(json=options.json)
+        self._link: Link | None = None
+        self._reader: Reader | None = None
+        self._store: OfflineReader | None = None
+
+    @property
+    def home(self) -> Path:
+        """The home directory: the flag, ``$CHORUS_HOME``, or the platform's."""
+        named = self.options.home or os.environ.get("CHORUS_HOME")
+        if named:
+            return Path(named).expanduser()
+        from agent_core.settings import default_home
+
+        return default_home()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, kind: type[T], method: str, **params: Any) -> T:
+        """The answer to a reading operation: the running node's, or the store's."""
+        if self._reader is None:
+            self._reader = self._live() or self._offline()
+        return self._patiently(self._reader, kind, method, params)
+
+    def watch(self, *slices: str) -> Iterator[SliceEvent]:
+        """Snapshots and changes of slices, until interrupted.
+
+        Raises:
+            NoNode: no node runs: there is nothing to watch.
+        """
+        link = self._live()
+        if link is None:
+            raise NoNode(
+                f"No node runs on {self.home}, so nothing happens that could be watched.",
+                "Start one with `chorus-hap --daemon`, or open the console.",
+            )
+        self._patiently(link, Status, "status", {})
+        return link.subscribe(*slices)
+
+    @property
+    def link(self) -> Link:
+        """The open link, while watching."""
+        assert self._link is not None
+        return self._link
+
+    def _live(self) -> Link | None:
+        from agent_core.home import Home
+        from chorus_hap.link import Link, find
+
+        if self._link is None:
+            connection = find(Home(self.home))
+            if connection is not None:
+                self._link = Link(connection, read_only=self.options.read_only)
+        return self._link
+
+    def _offline(self) -> Reader:
+        from chorus_hap.cli.offline import OfflineReader
+
+        reader = OfflineReader(self.home)
+        self._store = reader
+        self.out.say("offline" + (f", as of {when(reader.as_of)}" if reader.as_of else ""))
+        return reader
+
+    def _patiently(self, reader: Reader, kind: type[T], method: str, params: dict[str, Any]) -> T:
+        """Ask, and again while the node is still starting."""
+        end = time.monotonic() + self.options.timeout
+        while True:
+            try:
+                return reader.ask(kind, method, **params)
+            except Unavailable:
+                if time.monotonic() > end or reader is not self._link or _up(reader.ask(Status, "status")):
+                    raise
+                time.sleep(_POLL_S)
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    def change(self, kind: type[T], method: str, **params: Any) -> T:
+        """Do a changing operation on this home's node, which is started if need be.
+
+        Raises:
+            NoNode: there is none and none may be started, or the home belongs to no cluster.
+            Refused: this command was told to be read-only.
+        """
+        if self.options.read_only:
+            raise Refused("This command would change something, and --read-only forbids it.", "Leave out --read-only.")
+        link = self._live() or self._started()
+        return self._patiently(link, kind, method, params)
+
+    def deliver(self, method: str, request: msgspec.Struct) -> Posted:
+        """Do an operation that makes an entry, and see it delivered where that was asked for.
+
+        The operation gets an id of its own, so that trying it again does nothing twice. It is *delivered* when one other
+        member confirmed it; a node that was started only for this command waits for that.
+
+        Raises:
+            TimedOut: it is kept in this home, and nobody confirmed it in time.
+        """
+        options = self.options
+        params: dict[str, Any] = msgspec.to_builtins(request)
+        params["op_id"] = options.op_id or _new_op_id()
+        posted = self.change(Posted, method, **params)
+        link = self.link
+        if posted.delivered or not (options.wait or link.started):
+            return posted
+        # The entry is durable from here on; asking again with the same id only waits.
+        params["wait_s"] = options.timeout
+        posted = link.ask(Posted, method, timeout_s=options.timeout + 10, **params)
+        if posted.delivered:
+            return posted
+        if link.ask(Status, "status").lone:
+            self.out.say("You are a cluster of one: nobody else is there to confirm it.")
+            return posted
+        raise TimedOut(
+            f"No other member confirmed it within {options.timeout:g} s; it is kept in this home as {posted.id}.",
+            "It is sent when a node next runs here.",
+        )
+
+    def _started(self) -> Link:
+        from chorus_hap.cli.offline import belongs
+        from chorus_hap.link import connect
+
+        home = self.home
+        if not belongs(home):
+            raise NoNode(
+                f"The home {home} belongs to no cluster yet, and a command never founds one.",
+                f"Open the console with `chorus-hap --home {home}`, or run `chorus-hap --daemon --home {home}`.",
+            )
+        if self.options.no_start:
+            raise NoNode(f"No node runs on {home}, and --no-start forbids starting one.", "Start one, or leave it out.")
+        self.out.say("starting a node …")
+        # Paths and ports come from the home's own settings; HTTP stays closed for a node of a command.
+        self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
+        return self._link
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Hang up; a node started for this command ends by itself a little later."""
+        if self._link is not None:
+            self._link.close()
+        if self._store is not None:
+            self._store.close()
+
+
+def here(context: typer.Context) -> Run:
+    """The run that a command belongs to."""
+    return cast(Run, context.obj)
+
+
+def text_from(words: Sequence[str], limit_bytes: int, what: str) -> str:
+    """A text argument; ``-`` alone means standard input.
+
+    Raises:
+        InvalidInput: it is empty, or standard input isn't text.
+        TooLarge: it is over the limit; no more than that is read.
+    """
+    if list(words) == ["-"]:
+        data = sys.stdin.buffer.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise TooLarge(
+                f"The {what} has more than {limit_bytes:,} bytes, and nothing was sent.",
+                "Shorten it, or put the long part at UCXL addresses and cite them.",
+            )
+        try:
+            text = data.decode().rstrip("\n")
+        except UnicodeDecodeError as exc:
+            raise InvalidInput(f"The {what} on standard input is not UTF-8 text.", "Send text, as UTF-8.") from exc
+    else:
+        text = " ".join(words)
+    if not text.strip():
+        raise InvalidInput(f"The {what} is empty.", "Write it as the last argument, or pipe it in and write `-`.")
+    return text
+
+
+def _up(status: Status) -> bool:
+    return status.stage in ("member", "ready", "degraded")
+
+
+def _new_op_id() -> str:
+    from agent_core.clock import wall_ms
+    from agent_core.ids import uuid7
+
+    return uuid7(wall_ms())

@@ -1,0 +1,76 @@
+"""``status``: who you are, who leads, whom you reach."""
+
+from __future__ import annotations
+
+import typer
+
+from agent_core.shapes import Status
+from chorus_hap.cli.output import Cell, clean, plural, span
+from chorus_hap.cli.run import here
+
+
+def status(context: typer.Context) -> None:
+    """Print how this node and its cluster stand."""
+    run = here(context)
+    now = run.read(Status, "status")
+    out = run.out
+    if out.json:
+        out.data(now)
+        return
+    stage = now.stage + (", offline" if now.offline else "")
+    out.facts(
+        [
+            (
+                "you",
+                Cell(
+                    f"{clean(now.agent_id)} ({now.kind}, {clean(now.role)}, {now.authority or 'no authority'})", "bold"
+                ),
+            ),
+            (
+                "network",
+                f"{clean(now.network)}, cluster {now.cluster_id[:16]}"
+                if now.cluster_id
+                else f"{clean(now.network)}, no cluster yet",
+            ),
+            ("state", Cell(f"{stage} ({now.state})", "good" if now.stage == "ready" and not now.offline else "warn")),
+            ("leader", leader_words(now)),
+            ("voters", voters_words(now)),
+            ("peers", str(now.peers)),
+            ("entries", str(now.entries)),
+            ("up", f"{span(now.uptime_s)}, {now.mode}, version {now.version}"),
+            ("home", now.home),
+            ("peer id", now.peer_id),
+            *(("address", address) for address in now.addresses),
+        ]
+    )
+    if now.lone and not now.offline:
+        out.say("You are a cluster of one and its leader. Bring a second node:")
+        out.say("  chorus-hap --daemon --home ANOTHER --set p2p.port=0 --bootstrap " + ",".join(now.addresses[:1]))
+    for note in now.notes:
+        out.say(f"! {clean(note)}")
+
+
+def leader_words(now: Status) -> Cell:
+    """Who leads; what no current lease confirms isn't said as a fact."""
+    leader = now.leader
+    if leader is None:
+        return Cell("none known", "warn")
+    name = clean(leader.agent_id or leader.peer_id)
+    if not leader.certain:
+        heard = f", heard {span(leader.lease_age_s)} ago" if leader.lease_age_s else ""
+        return Cell(f"last known leader {name} (term {leader.term}){heard}", "warn")
+    you = ", you" if leader.peer_id == now.peer_id else ""
+    return Cell(f"{name} (term {leader.term}, heard {span(leader.lease_age_s)} ago{you})")
+
+
+def voters_words(now: Status) -> Cell:
+    """How near the cluster is to not being able to decide."""
+    voters = now.voters
+    head = f"{voters.reachable}/{voters.total} reachable"
+    if now.offline or not voters.total:
+        return Cell(f"{voters.total}", "dim")
+    if voters.spare < 0:
+        return Cell(f"{head}; {-voters.spare} more needed for a majority", "bad")
+    if voters.spare == 0 and voters.total > 1:
+        return Cell(f"{head}; losing 1 more stops elections", "warn")
+    return Cell(f"{head}; {plural(voters.spare, 'more voter')} may go" if voters.spare else head)
