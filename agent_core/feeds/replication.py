@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import trio
@@ -40,7 +40,10 @@ class Keeper(Protocol):
     """Who stores what replication brings; implemented by the service."""
 
     store: Store
-    accepts: Callable[[str], bool]
+
+    def wants(self, author: str) -> bool:
+        """Whether an author's feeds are fetched and shown."""
+        ...
 
     async def keep(self, new: Extension) -> bool:
         """Store believed entries; returns whether they were new."""
@@ -127,6 +130,11 @@ class Replicator:
             link.whole = True
             link.wake.set()
 
+    def compare_all(self) -> None:
+        """Compare everything with every connected peer, soon."""
+        for peer_id in self._links:
+            self.compare(peer_id)
+
     # --- links --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -206,7 +214,7 @@ class Replicator:
         stream = link.stream
         whole, link.whole = link.whole, False
         told, link.tell = link.tell, set()
-        store, accepts = self._keeper.store, self._keeper.accepts
+        store, accepts = self._keeper.store, self._keeper.wants
         heads: list[Head] = []
         if whole:
             page, pages = 0, 1
@@ -306,7 +314,7 @@ class Replicator:
             if not got:
                 return
             for proof in proofs:
-                if self._keeper.accepts(proof.author) and proof.id in got:
+                if self._keeper.wants(proof.author) and proof.id in got:
                     await self._believe_fork(proof)
             missing = [id_ for id_ in missing if id_ not in got]
 
@@ -350,7 +358,7 @@ class Replicator:
         try:
             while True:
                 frame = protocol.decode(await stream.receive())
-                found = protocol.answer(self._keeper.store, self._keeper.accepts, frame)
+                found = protocol.answer(self._keeper.store, self._keeper.wants, frame)
                 with trio.fail_after(ANSWER_TIMEOUT_S):
                     await stream.send(protocol.encode(found))
                 if isinstance(frame, protocol.Have):
@@ -374,7 +382,7 @@ class Replicator:
         """Ask back where a peer holds more of a feed, or something else."""
         store = self._keeper.store
         for head in heads:
-            if not self._keeper.accepts(head.author):
+            if not self._keeper.wants(head.author):
                 continue
             ours = store.head(head.author, head.epoch)
             limit = store.fork_limit(head.author, head.epoch)

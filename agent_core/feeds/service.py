@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from agent_core.clock import MAX_AHEAD_MS, HybridClock
-from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavailable, VerificationFailed
-from agent_core.feeds import checkpoint as checkpoints
+from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavailable
 from agent_core.feeds.acks import Acks
+from agent_core.feeds.announcements import Announcements
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.forks import ForkProof
 from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
@@ -32,7 +32,7 @@ from agent_core.feeds.model import (
     Head,
     Missing,
 )
-from agent_core.feeds.ranges import Diverges, Extension, verify_bundle, verify_range
+from agent_core.feeds.ranges import Extension, verify_bundle
 from agent_core.feeds.replication import Replicator
 from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Pending, Writer
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 #: A node further off the median of its peers appends nothing (SPEC section 2).
 MAX_SKEW_S = MAX_AHEAD_MS / 1000
-MAX_BATCH = 1000
-_GOSSIP_QUEUE = 256
+#: Drafts in one commit: making that many entries keeps the event loop for some 10 ms.
+MAX_BATCH = 256
 
 T = TypeVar("T")
 
@@ -132,8 +132,8 @@ class Feeds:
         self._acks = Acks(store)
         self._committed = trio.Event()
         self._to_purge = set(store.purge_claims())
-        self._gossip_in, self._gossip_out = trio.open_memory_channel[tuple[str, FeedHead]](_GOSSIP_QUEUE)
-        self._appended = self._commits = self._received = self._by_gossip = self._purged = self._lies = 0
+        self._announcements = Announcements(self, verifier, self._links, self.me)
+        self._appended = self._commits = self._received = self._purged = 0
         clock.observe(store.latest_hlc(self.me))
         self._holding = Holding(store, clock)
         self._writer = Writer(store, signer, clock, self._place)
@@ -229,9 +229,9 @@ class Feeds:
             appended=self._appended,
             commits=self._commits,
             received=self._received,
-            by_gossip=self._by_gossip,
+            by_gossip=self._announcements.stored,
             rounds=links.rounds if links else 0,
-            lies=self._lies + (links.lies if links else 0),
+            lies=self._announcements.lies + (links.lies if links else 0),
             purged=self._purged,
             forks=len(self.store.forks()),
             held=self._holding.feeds,
@@ -346,17 +346,21 @@ class Feeds:
         links = self._links
         if self._asked or links is None or not self._running:
             return
-        others = any(head.author != self.me for head in self.store.heads())
-        if others or self.restored:
-            size = -1
-            while size != (size := self.store.entry_count):  # a long fetch that makes progress is waited for
-                with trio.move_on_after(self._grace_s):
-                    while links.unasked() or not links.linked:
-                        await links.round_done.wait()
-                    break
+        # Where nobody else was ever met, only those who are connected already are asked: founding isn't delayed.
+        patient = bool(self.restored) or any(head.author != self.me for head in self.store.heads())
+        size = -1
+        while size != (size := self.store.entry_count):  # a long fetch that makes progress is waited for
+            with trio.move_on_after(self._grace_s):
+                while links.unasked() or (patient and not links.linked):
+                    await links.round_done.wait()
+                break
         self._asked = True
 
     # --- replication --------------------------------------------------------------------------------------------------
+
+    def wants(self, author: str) -> bool:
+        """Whether an author's feeds are fetched and shown to peers; our own always, so that a loss is noticed."""
+        return author == self.me or self.accepts(author)
 
     async def keep(self, new: Extension) -> bool:
         """Store believed entries of a peer's range or announcement; returns whether they were new."""
@@ -392,8 +396,8 @@ class Feeds:
             log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
             for callback in self._fork_callbacks:
                 self._call(callback, proof.author, proof.epoch)
-            for peer_id in self._links.linked if self._links else ():
-                self._links.compare(peer_id)  # type: ignore[union-attr]
+            if self._links is not None:
+                self._links.compare_all()
 
     def heard(self, peer_id: str, heads: Sequence[Head]) -> None:
         """A peer said what it holds: that confirms entries."""
@@ -401,13 +405,7 @@ class Feeds:
 
     def receive_head(self, peer_id: str, head: FeedHead) -> None:
         """Take an announcement from gossip; handled by :meth:`run`, dropped when too many wait (replication repairs it)."""
-        if not self.accepts(head.author):
-            return
-        try:
-            self._gossip_in.send_nowait((peer_id, head))
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            if self._links:
-                self._links.compare(peer_id)
+        self._announcements.receive(peer_id, head)
 
     def holders(self, key: EntryKey) -> int:
         """How many other members confirmed that they hold an entry."""
@@ -425,7 +423,7 @@ class Feeds:
         self._running = True
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._take_gossip)
+                nursery.start_soon(self._announcements.run)
                 nursery.start_soon(self._tick)
                 if self._links is not None:
                     nursery.start_soon(self._links.run)
@@ -433,41 +431,6 @@ class Feeds:
                 task_status.started()
         finally:
             self._running = False
-
-    async def _take_gossip(self) -> None:
-        async for peer_id, head in self._gossip_out:
-            try:
-                await self._take_head(peer_id, head)
-            except VerificationFailed as exc:
-                self._lies += 1
-                log.warning("feeds: an announcement relayed by %s doesn't hold: %s", peer_id, exc.message)
-            except ChorusError as exc:
-                log.error("feeds: an announcement can't be stored: %s", exc.message)
-            except Exception:
-                log.exception("feeds: an announcement relayed by %s failed", peer_id)
-
-    async def _take_head(self, peer_id: str, head: FeedHead) -> None:
-        feed = (head.author, head.epoch)
-        size = self.store.size(*feed)
-        if head.size < size or (head.author == self.me and head.size <= size):
-            return
-        links = self._links
-        if head.entries and head.start <= size < head.start + len(head.entries) == head.size:
-            items = head.entries[size - head.start :]
-            try:
-                new = verify_range(self.store.frontier(*feed), *feed, items, head.checkpoint, (), self._verifier)
-            except Diverges:
-                new = None  # a fork, perhaps: the link finds out
-            if new is not None:
-                if await self.keep(new):
-                    self._by_gossip += len(new.entries)
-                    if links:
-                        links.tell(head.author, feed)  # so that the author knows we hold it
-                return
-        signed = checkpoints.verify(head.checkpoint, *feed, self._verifier)
-        if links and (signed.size > size or signed.root.hex() != self.store.head(*feed).root):
-            for source in {peer_id, head.author}:
-                links.tell(source, feed)
 
     async def _nudge(self) -> None:
         """Tell peers of commits that they didn't confirm: gossip may lose them, and five seconds are long."""
@@ -486,11 +449,14 @@ class Feeds:
     async def _tick(self) -> None:
         """Deliver what was held when its time comes; try purges again whose right wasn't known yet."""
         while True:
-            for entries in self._holding.due():
-                self._deliver(entries)
-            if due := [key for key in self._to_purge if self._is_purged(key)]:
-                async with self._writing:
-                    await self._purge(due)
+            try:
+                for entries in self._holding.due():
+                    self._deliver(entries)
+                if due := [key for key in self._to_purge if self._is_purged(key)]:
+                    async with self._writing:
+                        await self._purge(due)
+            except ChorusError as exc:
+                log.error("feeds: %s", exc.message)
             await trio.sleep(min(self._interval_s, 1.0))
 
     # --- inside -------------------------------------------------------------------------------------------------------
