@@ -463,3 +463,82 @@ async def test_a_lying_announcement_is_counted_and_nothing_is_stored(nursery: tr
     feeds.receive_head("relay", heads[0])
     await eventually(lambda: feeds.statistics().entries == 1, "the truth is stored")
     nursery.cancel_scope.cancel()
+
+
+async def test_bodies_that_were_missing_are_fetched_from_who_has_them(nursery: trio.Nursery) -> None:
+    mesh = MemoryMesh(nursery)
+    a, b, c = (Node(n, mesh) for n in range(3))
+    heads: list[FeedHead] = []
+    (await a.start(nursery)).announce = heads.append
+    await a.feeds.append([note(0, b"one"), note(1, None), note(2, b"two")])
+    await b.start(nursery)
+    bare = tuple(Item(item.header) for item in heads[0].entries)
+    b.feeds.receive_head("relay", msgspec.structs.replace(heads[0], entries=bare))
+    await eventually(lambda: b.feeds.statistics().entries == 3, "the headers are there")
+    assert [b.feeds.body(a.key(n)) for n in range(3)] == [Missing.NOT_FETCHED, Missing.NONE, Missing.NOT_FETCHED]
+    assert b.feeds.store.verify(VERIFIER).ok
+    await c.start(nursery)
+    mesh.connect(b.me, c.me)
+    await same(b, c)
+    mesh.connect(a.me, c.me)
+    await eventually(lambda: c.feeds.body(a.key(2)) == b"two", "from the author")
+    await eventually(lambda: b.feeds.body(a.key(0)) == b"one", "and on from there")
+    nursery.cancel_scope.cancel()
+
+
+async def test_many_feeds_are_compared_page_by_page(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PAGE", 2)
+    mesh = MemoryMesh(nursery)
+    nodes = [Node(n, mesh) for n in range(6)]
+    for node in nodes:
+        await (await node.start(nursery)).append([note()])
+        if node is not nodes[0]:
+            mesh.connect(nodes[0].me, node.me)
+    await same(*nodes)
+    late = Node(9, mesh)
+    await late.start(nursery)
+    mesh.connect(late.me, nodes[3].me)
+    await same(late, nodes[0])
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_identity_in_a_new_home_goes_on_in_the_next_epoch(nursery: trio.Nursery, tmp_path: Path) -> None:
+    mesh = MemoryMesh(nursery)
+    a, b = Node(0, mesh), Node(1, mesh)
+    await a.start(nursery)
+    await b.start(nursery)
+    mesh.connect(a.me, b.me)
+    await a.feeds.append([note(), note()])
+    await same(a, b)
+    await a.stop()
+    again = Node(0, mesh, tmp_path / "s.db", instance=tmp_path / "instance")
+    feeds = await again.start(nursery)
+    feeds.accepts = lambda author: False  # it isn't a member of anything yet; its own feed it takes back all the same
+    mesh.connect(again.me, b.me)
+    (entry,) = await feeds.append([note()])
+    assert entry.key == (a.me, 1, 1)
+    assert feeds.no_vote
+    await eventually(lambda: b.feeds.store.size(a.me, 1) == 2, "the other has the new epoch")
+    assert b.feeds.statistics().forks == 0
+    await again.stop()
+    nursery.cancel_scope.cancel()
+
+
+async def test_appends_go_on_while_others_are_fetched(nursery: trio.Nursery, tmp_path: Path) -> None:
+    mesh = MemoryMesh(nursery)
+    a, b = Node(0, mesh, tmp_path / "a.db"), Node(1, mesh, tmp_path / "b.db")
+    for node in (a, b):
+        await node.start(nursery)
+    await a.feeds.append([note(n) for n in range(3000)])
+    mesh.connect(a.me, b.me)
+    for n in range(20):
+        await b.feeds.append([note(n)])
+        await a.feeds.append([note(n)])
+    await same(a, b)
+    assert (b.feeds.store.size(a.me, 0), b.feeds.store.size(b.me, 0)) == (3020, 20)
+    assert not a.feeds.restored
+    assert not b.feeds.restored
+    for node in (a, b):
+        assert node.feeds.store.verify(VERIFIER).ok
+        await node.stop()
+    nursery.cancel_scope.cancel()
