@@ -325,7 +325,7 @@ class Link:
         """Whether the node was started for this link."""
         return self._starting is not None
 
-    def call(self, method: str, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
+    def call(self, method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
         """Call an operation; its answer as plain data.
 
         Args:
@@ -339,7 +339,7 @@ class Link:
         """
         return msgspec.json.decode(self._call(method, params, timeout_s))
 
-    def ask(self, kind: type[T], method: str, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> T:
+    def ask(self, kind: type[T], method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> T:
         """:meth:`call`, with the answer as the given type (a shape, or a tuple of them)."""
         raw = self._call(method, params, timeout_s)
         try:

@@ -82,11 +82,11 @@ class AsyncLink:
         """Whether the node was started for this link."""
         return self._starting is not None
 
-    async def call(self, method: str, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
+    async def call(self, method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
         """Call an operation; its answer as plain data. Errors as :meth:`chorus_hap.link.Link.call`."""
         return msgspec.json.decode(await self._call(method, params, timeout_s))
 
-    async def ask(self, kind: type[T], method: str, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> T:
+    async def ask(self, kind: type[T], method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> T:
         """:meth:`call`, with the answer as the given type."""
         raw = await self._call(method, params, timeout_s)
         try:
@@ -331,7 +331,7 @@ class Attachment:
         if self.link is not None:
             await self.link.unsubscribe(slices)
 
-    async def call(self, method: str, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
+    async def call(self, method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
         """Call an operation on the node attached to.
 
         Raises:

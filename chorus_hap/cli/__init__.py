@@ -86,13 +86,13 @@ def _unforeseen(exc: Exception, run: Run | None) -> ChorusError:
     """A sentence for what nobody thought of; the traceback goes to a file, not to the person."""
     if isinstance(exc, OSError) and exc.filename is not None:
         return ChorusError(f"{exc.filename}: {exc.strerror or exc}.", "Check the path and its permissions.")
+    import traceback
+    from datetime import UTC, datetime
+
+    from agent_core.shhh.engine import redact
+
     place = "nowhere"
     if run is not None:
-        import traceback
-        from datetime import UTC, datetime
-
-        from agent_core.shhh.engine import redact
-
         log = run.home / "log" / "command.log"
         try:
             text = redact("".join(traceback.format_exception(exc)))
@@ -100,7 +100,6 @@ def _unforeseen(exc: Exception, run: Run | None) -> ChorusError:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{text}\n")
             place = str(log)
         except OSError:
-            place = "nowhere: the home can't be written"
-    return ChorusError(
-        f"The command failed in a way nobody foresaw ({type(exc).__name__}: {exc}).", f"Details: {place}."
-    )
+            place = "nowhere, for the home can't be written"
+    what = redact(f"{type(exc).__name__}: {exc}")
+    return ChorusError(f"The command failed in a way nobody foresaw ({what}).", f"Details: {place}.")

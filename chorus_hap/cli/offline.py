@@ -40,7 +40,7 @@ class OfflineReader:
         """RFC 3339 time of the newest entry."""
         return self._offline.as_of
 
-    def ask(self, kind: type[T], method: str, **params: Any) -> T:
+    def ask(self, kind: type[T], method: str, /, **params: Any) -> T:
         """The answer to an operation, as the given type."""
         answer = self._offline.call(method, **params)
         return msgspec.convert(answer, kind, from_attributes=True)

@@ -34,7 +34,7 @@ _POLL_S = 0.05
 class Reader(Protocol):
     """What answers reading operations: a link, or the store on disk."""
 
-    def ask(self, kind: type[T], method: str, **params: Any) -> T:
+    def ask(self, kind: type[T], method: str, /, **params: Any) -> T:
         """The answer to an operation, as the given type."""
         ...
 
@@ -65,7 +65,7 @@ class Run:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, kind: type[T], method: str, **params: Any) -> T:
+    def read(self, kind: type[T], method: str, /, **params: Any) -> T:
         """The answer to a reading operation: the running node's, or the store's."""
         if self._reader is None:
             self._reader = self._live() or self._offline()
@@ -123,7 +123,7 @@ class Run:
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def change(self, kind: type[T], method: str, **params: Any) -> T:
+    def change(self, kind: type[T], method: str, /, **params: Any) -> T:
         """Do a changing operation on this home's node, which is started if need be.
 
         Raises:

@@ -33,6 +33,7 @@ class FakeNode:
         self.home = Home(home)
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.events = events or []
+        self.hang_up_after_subscribe = False
         self.answers: dict[str, Answer | Any] = {
             "hello": {"protocol": 1, "version": "0", "peer_id": "me", "boot_id": "b"},
             **(answers or {}),
@@ -87,7 +88,10 @@ class FakeNode:
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
-                connection.sendall(self._answer(json.loads(line)))
+                request = json.loads(line)
+                connection.sendall(self._answer(request))
+                if request["method"] == "subscribe" and self.hang_up_after_subscribe:
+                    break
 
     def _answer(self, request: dict[str, Any]) -> bytes:
         method, params = request["method"], request["params"]
