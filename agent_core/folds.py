@@ -2,7 +2,8 @@
 
 What counts depends on the roster, which comes from the chain of acts, so the chain is fed first and with everything; the
 domains get, feed by feed, the prefix that is visible under the roster in force. A prefix that grows is read on from the
-store; one that shrinks (a revocation, a fork) rebuilds the domains' folds, since a fold can't forget.
+store; one that shrinks (a revocation, a fork) rebuilds the domains' folds, since a fold can't forget. What a lone founder
+wrote before it moved into this cluster stays out too: its entry of yielding is where its feed begins to count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent_core.election.chain import ActChain
 from agent_core.feeds.model import Entry, Fold, Head
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.identity.signing import Verifier
-from agent_core.roster.model import Roster
+from agent_core.roster.model import ROSTER_YIELD, Roster, YieldData
 from agent_core.ucxl.fold import UcxlFold
 
 _BATCH = 1000
@@ -58,15 +59,13 @@ class FoldSet:
         held: Callable[[Entry], bool] = lambda entry: False,
     ) -> None:
         self.cluster_id = cluster_id
-        self._verifier = verifier
         self._source = source
         self._held = held
-        self._reset()
-        self.rebuild()
-
-    def _reset(self) -> None:
-        self.chain = ActChain(self.cluster_id, self._verifier)
+        self.chain = ActChain(cluster_id, verifier)
+        self._floors: dict[str, tuple[int, int]] = {}
         self._clear_domains()
+        if cluster_id:
+            self._fold_store()
 
     def _clear_domains(self) -> None:
         self.rooms = RoomsFold()
@@ -78,27 +77,23 @@ class FoldSet:
     def _domains(self) -> tuple[Fold, ...]:
         return (self.rooms, self.decisions, self.ucxl)
 
-    def rebuild(self) -> None:
-        """Fold the whole store anew."""
-        self._reset()
-        if not self.cluster_id:
-            return
+    def _fold_store(self) -> None:
         for head in self._source.heads():
             for batch in _batches(self._source.entries(head.author, head.epoch)):
-                self.chain.apply(_acts(batch))
+                self._take_acts(batch)
         self._read_on()
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Take in entries that were just stored; ``entries`` may be of several feeds, each in its order."""
         if not self.cluster_id:
             return
-        acts = list(_acts(entries))
-        if acts:
-            before = self.chain.roster
-            self.chain.apply(acts)
-            if self.chain.roster is not before:
-                self._read_on()
-                return
+        before = self.chain.roster
+        raised = self._take_acts(entries)
+        if raised:
+            self._clear_domains()
+        if raised or self.chain.roster is not before:
+            self._read_on()
+            return
         touched = {(e.header.author, e.header.epoch) for e in entries}
         for author, epoch in touched:
             fresh = [e for e in entries if (e.header.author, e.header.epoch) == (author, epoch)]
@@ -118,9 +113,32 @@ class FoldSet:
     def forked(self, author: str, epoch: int) -> None:
         """A fork was proven: what was folded beyond the divergence must go."""
         limit = self._source.fork_limit(author, epoch)
-        if limit is not None and self._applied[author, epoch] > limit:
+        if limit is not None and self._applied.get((author, epoch), 0) > limit:
             self._clear_domains()
             self._read_on()
+
+    def _take_acts(self, entries: Sequence[Entry]) -> bool:
+        """Feed the chain and note who moved here; returns whether what was folded already must go."""
+        acts = [e for e in entries if e.header.type in (ACT, ACT_COMMIT)]
+        if acts:
+            self.chain.apply(acts)
+        raised = False
+        for entry in entries:
+            moved = entry.data(YieldData) if entry.header.type == ROSTER_YIELD else None
+            if moved is None or moved.new != self.cluster_id:
+                continue
+            author, epoch, seq = entry.key
+            if (epoch, seq) > self._floors.get(author, (-1, -1)):
+                self._floors[author] = (epoch, seq)
+                raised |= any(n for (a, e), n in self._applied.items() if a == author and (e < epoch or n))
+        return raised
+
+    def _begin(self, author: str, epoch: int) -> int | None:
+        """The number from which an epoch counts; nothing for one that lies wholly before the author came here."""
+        floor_epoch, floor_seq = self._floors.get(author, (0, 0))
+        if epoch < floor_epoch:
+            return None
+        return floor_seq if epoch == floor_epoch else 0
 
     def _read_on(self) -> None:
         """Bring every feed's folded prefix to what is visible now."""
@@ -134,8 +152,10 @@ class FoldSet:
             self._extend(head.author, head.epoch, ())
 
     def _extend(self, author: str, epoch: int, fresh: Sequence[Entry]) -> None:
-        limit = self.visible(author, epoch)
-        applied = self._applied[author, epoch]
+        limit, begin = self.visible(author, epoch), self._begin(author, epoch)
+        if begin is None:
+            return
+        applied = max(begin, self._applied[author, epoch])
         if limit is not None and limit <= applied:
             return
         contiguous = bool(fresh) and fresh[0].header.seq == applied
@@ -148,7 +168,8 @@ class FoldSet:
                 ready.append(entry)
             for fold in self._domains:
                 fold.apply(ready)
-            self._applied[author, epoch] += len(ready)
+            applied += len(ready)
+            self._applied[author, epoch] = applied
             if len(ready) < len(batch):
                 return
 
@@ -156,10 +177,6 @@ class FoldSet:
     def roster(self) -> Roster | None:
         """The roster in force."""
         return self.chain.roster
-
-
-def _acts(entries: Iterable[Entry]) -> Iterator[Entry]:
-    return (e for e in entries if e.header.type in (ACT, ACT_COMMIT))
 
 
 def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
