@@ -15,6 +15,9 @@ ZERO: Hlc = "000000000000.0000"
 #: No received stamp moves a clock further past the wall than this, and an entry stamped further ahead is held (SPEC section 2).
 MAX_AHEAD_MS = 120_000
 
+#: The last millisecond that RFC 3339 can write; stamps have 48 bits and go beyond.
+_LAST_MS = 253_402_300_799_999
+
 _FORM = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{4}\Z")
 
 
@@ -50,8 +53,10 @@ def boottime_s() -> float:
 
 
 def rfc3339(ms: int) -> str:
-    """Unix milliseconds as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Unix milliseconds as RFC 3339 in UTC with milliseconds; what no calendar can write is the last instant of 9999."""
+    seconds, millis = divmod(min(ms, _LAST_MS), 1000)
+    at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=millis * 1000)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> int:
