@@ -16,12 +16,14 @@ class Graph:
         self.versions: dict[str, Put] = {}
         self._replaced: set[str] = set()
         self._heads: set[str] = set()
+        self._latest: Put | None = None  # derived, until the next version comes
 
     def add(self, version: Put) -> None:
         """Take a version in; its parents may come later."""
         if version.hash in self.versions:
             return
         self.versions[version.hash] = version
+        self._latest = None
         self._replaced.update(version.data.parents)
         self._heads.difference_update(version.data.parents)
         if version.hash not in self._replaced:
@@ -31,10 +33,16 @@ class Graph:
         """The versions that nobody replaced, greatest (hlc, author) first."""
         return _greatest_first(self.versions[h] for h in self._heads)
 
+    def is_head(self, hash: str) -> bool:
+        """Whether nobody replaced this version."""
+        return hash in self._heads
+
     def latest(self) -> Put | None:
         """The greatest head. Versions that name each other in a circle, which no honest writer can make, have no head; then the greatest of all."""
-        heads = self.heads() or _greatest_first(self.versions.values())
-        return heads[0] if heads else None
+        if self._latest is None and self.versions:
+            among = [self.versions[h] for h in self._heads] or self.versions.values()
+            self._latest = max(among, key=lambda v: v.order)
+        return self._latest
 
     def history(self) -> list[Put]:
         """All versions, newest first."""

@@ -169,8 +169,7 @@ def _graph(fold: UcxlFold, place: Address) -> Graph:
 
 
 def _version(put: Put, graph: Graph, ctx: ViewContext) -> shapes.Version:
-    heads = graph.heads()
-    latest = graph.latest()
+    is_latest = put is graph.latest()
     return shapes.Version(
         hash=put.hash,
         key=str(put.key),
@@ -180,8 +179,8 @@ def _version(put: Put, graph: Graph, ctx: ViewContext) -> shapes.Version:
         media=put.data.media,
         deleted=put.data.deleted,
         parents=put.data.parents,
-        latest=latest is not None and put.hash == latest.hash,
-        sibling=put in heads and (latest is None or put.hash != latest.hash),
+        latest=is_latest,
+        sibling=graph.is_head(put.hash) and not is_latest,
         note=put.data.note,
     )
 
