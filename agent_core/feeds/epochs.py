@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -69,9 +70,10 @@ class Place:
         self._closed, self._reason = closed, reason
 
     def opened(self, epoch: int) -> None:
-        """An epoch was opened: remember it outside the database too."""
+        """An epoch was opened: remember it outside the database too, which matters only should the database be lost."""
         if self._path is not None:
-            self._write_file(self._path, Instance(self._stored_id(), epoch))
+            with suppress(StoreError):
+                self._write_file(self._path, Instance(self._stored_id(), epoch))
 
     def trust(self) -> None:
         """The admin promoted this node again: it may vote."""

@@ -6,6 +6,7 @@ One side asks, the other answers, one frame each; both directions have streams o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -14,8 +15,8 @@ from msgspec import Meta
 from agent_core.errors import VerificationFailed
 from agent_core.feeds.forks import PROBES, ForkProof, Side
 from agent_core.feeds.heads import MAX_EPOCH, MAX_SIZE, Item
-from agent_core.feeds.merkle import MAX_PROOF, consistency_proof, inclusion_proof
-from agent_core.feeds.model import EntryKey, Head, Missing
+from agent_core.feeds.merkle import MAX_PROOF, NodeReader, consistency_proof, inclusion_proof
+from agent_core.feeds.model import Bundle, Entry, EntryKey, Head, Missing
 from agent_core.feeds.store import FeedKey, Store
 
 PROTOCOL = "/chorus/feeds/1.0.0"
@@ -190,16 +191,32 @@ def answer(store: Store, accepts: Callable[[str], bool], frame: AnyFrame) -> Fra
 
 def side(store: Store, author: str, epoch: int, seq: int) -> Side | None:
     """This store's side of a fork that parts at ``seq``; nothing if it can't prove one."""
+    found = _whole(store, author, epoch, seq)
+    if found is None:
+        return None
+    entry, size, note, node = found
+    return Side(entry.raw, inclusion_proof(seq, size, node), consistency_proof(seq, size, node), note)
+
+
+def bundle(store: Store, key: EntryKey) -> Bundle | None:
+    """One entry with all it takes to believe it; nothing if it isn't held, or nothing held whole covers it."""
+    found = _whole(store, *key)
+    if found is None:
+        return None
+    entry, size, note, node = found
+    proof = inclusion_proof(key.seq, size, node)
+    body = store.stored_body(key)
+    if isinstance(body, Missing):
+        return Bundle(header=entry.raw, proof=proof, checkpoint=note)
+    return Bundle(header=entry.raw, proof=proof, checkpoint=note, salt=body.salt, body=body.data)
+
+
+def _whole(store: Store, author: str, epoch: int, seq: int) -> tuple[Entry, int, str, NodeReader] | None:
+    """An entry with a checkpoint that covers it and whose tree is held whole: size, note, and the tree's nodes."""
+    entry = store.entry(EntryKey(author, epoch, seq))
     for base, size, note, _ in store.checkpoints(author, epoch):
-        if base == size and seq < size:
-            entry = store.entry(EntryKey(author, epoch, seq))
-            if entry is None:
-                return None
-
-            def node(level: int, index: int) -> bytes:
-                return store.node(author, epoch, level, index)
-
-            return Side(entry.raw, inclusion_proof(seq, size, node), consistency_proof(seq, size, node), note)
+        if entry is not None and base == size and seq < size:
+            return entry, size, note, partial(store.node, author, epoch)
     return None
 
 

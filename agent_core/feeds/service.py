@@ -15,13 +15,13 @@ import trio
 
 from agent_core.clock import MAX_AHEAD_MS, HybridClock
 from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavailable
+from agent_core.feeds import protocol
 from agent_core.feeds.acks import Acks
 from agent_core.feeds.announcements import Announcements
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.forks import ForkProof
 from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
 from agent_core.feeds.holding import Holding
-from agent_core.feeds.merkle import inclusion_proof
 from agent_core.feeds.model import (
     MAX_BODY_BYTES,
     Body,
@@ -179,15 +179,10 @@ class Feeds:
         Raises:
             NotFound: it isn't held, or no checkpoint held whole covers it.
         """
-        entry = self.store.entry(key)
-        for base, size, note, _ in self.store.checkpoints(key.author, key.epoch):
-            if entry is not None and base == size and key.seq < size:
-                proof = inclusion_proof(key.seq, size, functools.partial(self.store.node, key.author, key.epoch))
-                body = self.store.stored_body(key)
-                if isinstance(body, Missing):
-                    return Bundle(header=entry.raw, proof=proof, checkpoint=note)
-                return Bundle(header=entry.raw, proof=proof, checkpoint=note, salt=body.salt, body=body.data)
-        raise NotFound(f"Entry {key} isn't held here.", "Wait until it is replicated.")
+        found = protocol.bundle(self.store, key)
+        if found is None:
+            raise NotFound(f"Entry {key} isn't held here.", "Wait until it is replicated.")
+        return found
 
     def verify_bundle(self, bundle: Bundle) -> Entry:
         """Check an entry that travelled alone; it isn't stored.
@@ -272,7 +267,7 @@ class Feeds:
         self._queue.append(pending)
         try:
             async with self._writing:
-                if not pending.done:
+                while not pending.done:
                     with trio.CancelScope(shield=True):  # others' drafts are in this commit too
                         await self._commit()
         finally:
@@ -309,24 +304,22 @@ class Feeds:
             new = self._writer.prepare(batch)
             if new is not None:
                 await self._on_disk(functools.partial(self._store_own, new))
-        except ChorusError as exc:
+        except Exception as exc:
             for pending in batch:
-                pending.error = pending.error or exc
-        else:
-            if new is not None:
-                self._appended += len(new.entries)
-                self._commits += 1
-                await self._stored(new)
-                self._tell(new)
-        finally:
-            for pending in batch:
-                pending.done = True
+                pending.error, pending.done = pending.error or exc, True
+            return
+        for pending in batch:
+            pending.done = True
+        if new is not None:
+            self._appended += len(new.entries)
+            self._commits += 1
+            await self._stored(new)
+            self._tell(new)
 
     def _store_own(self, new: Extension) -> None:
-        opens = new.start == 0 and new.epoch > 0
         if not self.store.extend(new, index_ops=True):
             raise Unavailable("This node's feed was extended by a peer just now.", "Try again.")
-        if opens:
+        if new.start == 0 and new.epoch > 0:
             self._place.opened(new.epoch)
 
     def _tell(self, new: Extension) -> None:
@@ -366,16 +359,18 @@ class Feeds:
         """Store believed entries of a peer's range or announcement; returns whether they were new."""
         mine = new.author == self.me
         async with self._writing:
+            if self.store.size(new.author, new.epoch) != new.start:
+                return False
             purged = [e.header.seq for e in new.entries if self._is_purged(e.key)]
             with trio.CancelScope(shield=True):
-                if not await self._on_disk(functools.partial(self.store.extend, new, index_ops=mine, purged=purged)):
-                    return False
+                if mine and new.epoch >= self._place.epoch:
+                    # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
+                    reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
+                    await self._on_disk(functools.partial(self._place.close_epoch, reason, new.epoch))
+                await self._on_disk(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
                 self._received += len(new.entries)
                 for entry in new.entries:
                     self._clock.observe(entry.header.hlc)
-                if mine and new.epoch >= self._place.epoch:
-                    reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
-                    await self._on_disk(functools.partial(self._place.close_epoch, reason))
                 await self._stored(new)
         return True
 
@@ -388,10 +383,10 @@ class Feeds:
     async def keep_fork(self, proof: ForkProof) -> None:
         """Store a checked fork proof, and pass it on before all else."""
         async with self._writing:
-            new = await self._on_disk(functools.partial(self.store.add_fork, proof))
-            if new and proof.author == self.me and proof.epoch >= self._place.epoch:
+            if proof.author == self.me and proof.epoch >= self._place.epoch:
                 reason = "this home's feed forked: it was written in two places"
-                await self._on_disk(functools.partial(self._place.close_epoch, reason))
+                await self._on_disk(functools.partial(self._place.close_epoch, reason, proof.epoch))
+            new = await self._on_disk(functools.partial(self.store.add_fork, proof))
         if new:
             log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
             for callback in self._fork_callbacks:
@@ -452,11 +447,11 @@ class Feeds:
             try:
                 for entries in self._holding.due():
                     self._deliver(entries)
-                if due := [key for key in self._to_purge if self._is_purged(key)]:
-                    async with self._writing:
-                        await self._purge(due)
             except ChorusError as exc:
-                log.error("feeds: %s", exc.message)
+                log.error("feeds: what was held can't be read: %s", exc.message)
+            if due := [key for key in self._to_purge if self._is_purged(key)]:
+                async with self._writing:
+                    await self._purge(due)
             await trio.sleep(min(self._interval_s, 1.0))
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -475,7 +470,11 @@ class Feeds:
     async def _purge(self, keys: Sequence[EntryKey]) -> None:
         if not keys:
             return
-        gone = await self._on_disk(functools.partial(self.store.purge, keys))
+        try:
+            gone = await self._on_disk(functools.partial(self.store.purge, keys))
+        except ChorusError as exc:
+            log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
+            return
         self._purged += len(gone)
         self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
 

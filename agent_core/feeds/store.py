@@ -130,15 +130,14 @@ class Store:
 
     def entries(self, author: str, epoch: int, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         """Entries by number, read a page at a time; those stored meanwhile are included unless ``end`` is given."""
-        feed = self._feeds.get((author, epoch))
-        while feed is not None and (end is None or start < end):
-            last = min(start + _PAGE, MAX_SIZE if end is None else end)
-            rows = self._read("SELECT raw FROM entries WHERE key >= ? AND key < ?", _key(feed, start), _key(feed, last))
-            if not rows:
+        while (feed := self._feeds.get((author, epoch))) is not None:
+            last = min(start + _PAGE, feed.size if end is None else min(end, feed.size))
+            if not 0 <= start < last:
                 return
+            rows = self._read("SELECT raw FROM entries WHERE key >= ? AND key < ?", _key(feed, start), _key(feed, last))
             for (raw,) in rows:
                 yield self._parse(raw)
-            start += len(rows)
+            start = last
 
     def all_entries(self) -> Iterator[Entry]:
         """Every entry of every feed, feed by feed."""
@@ -159,6 +158,7 @@ class Store:
         feed = self._feeds.get((author, epoch))
         found: list[Item] = []
         room = max_bytes
+        end = min(end, feed.size if feed else 0)
         while feed is not None and start < end:
             last = min(start + 64, end)
             rows = self._read(

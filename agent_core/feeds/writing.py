@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent_core.clock import HybridClock
-from agent_core.errors import ChorusError, Conflict, TooLarge, VerificationFailed
+from agent_core.errors import Conflict, TooLarge, VerificationFailed
 from agent_core.feeds import checkpoint as checkpoints
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.heads import FEED_EPOCH, EpochData
@@ -23,7 +23,7 @@ class Pending:
 
     drafts: Sequence[Draft]
     entries: list[Entry] = field(default_factory=list)
-    error: ChorusError | None = None
+    error: Exception | None = None
     done: bool = False
 
 
@@ -53,7 +53,7 @@ class Writer:
         for pending in batch:
             try:
                 new, result = self._make_all(pending.drafts, epoch, start + len(made), ops)
-            except ChorusError as exc:
+            except Exception as exc:  # whatever is wrong with one caller's drafts is that caller's
                 pending.error = exc
                 continue
             made += new

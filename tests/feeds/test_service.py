@@ -340,3 +340,38 @@ async def test_a_lost_database_and_a_copied_one_are_noticed(tmp_path: Path) -> N
     assert "lost" in lost.restored
     assert (await lost.append([note()]))[0].header.epoch == 1
     lost.store.close()
+
+
+async def test_a_draft_that_cannot_be_written_is_its_callers_trouble_only() -> None:
+    class Odd(msgspec.Struct):
+        thing: object
+
+    feeds = Node(0, None).open()
+    outcome: list[str] = []
+
+    async def call(draft: Draft) -> None:
+        try:
+            outcome.append(str((await feeds.append([draft]))[0].header.seq))
+        except TypeError as exc:
+            outcome.append(type(exc).__name__)
+
+    async with trio.open_nursery() as nursery:
+        for draft in (note(), Draft("test.odd", Odd(object())), note()):
+            nursery.start_soon(call, draft)
+    assert sorted(outcome) == ["0", "1", "TypeError"]
+
+
+async def test_more_drafts_than_a_commit_takes_are_all_written() -> None:
+    feeds = Node(0, None).open()
+    sizes: list[int] = []
+
+    async def call(count: int) -> None:
+        sizes.append(len(await feeds.append([note(n) for n in range(count)])))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(call, 200)
+        nursery.start_soon(call, 700)
+    assert sorted(sizes) == [200] * 5 + [700]
+    assert feeds.store.entry_count == 1700
+    assert feeds.store.verify(VERIFIER).ok

@@ -170,6 +170,9 @@ async def test_many_feeds_do_not_mix(tmp_path: Path) -> None:
         me = signer(n).peer_id
         assert [e.header.author for e in store.entries(me, 0)] == [me, me]
         assert store.body(EntryKey(me, 0, 0)) == b"%d" % n
+        assert store.entry(EntryKey(me, 0, 1 << 40)) is None
+        assert store.entry(EntryKey(me, 0, -1)) is None
+        assert store.items(me, 0, 1 << 40, (1 << 40) + 9, 1000) == []
     assert store.verify(VERIFIER).ok
     store.close()
 
