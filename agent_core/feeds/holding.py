@@ -36,7 +36,9 @@ class Holding:
         """Whether the entry waits."""
         header = entry.header
         first = self._first.get((header.author, header.epoch))
-        return first is not None and header.seq >= first
+        if first is not None and header.seq >= first:
+            return True
+        return first is None and self._ahead(header.hlc)  # stored a moment ago, not handed out yet
 
     def ready(self, author: str, epoch: int, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Of entries that were just stored, those whose time has come."""
