@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -310,10 +311,11 @@ def _guard(handler: _Handler) -> _Handler:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"The request's body has more than {MAX_BODY_BYTES // 1024} KiB.", "Send less at once.")
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise TooLarge(f"The request's body has more than {MAX_BODY_BYTES // 1024} KiB.", "Send less at once.")
     return bytes(body) or b"{}"
 
 

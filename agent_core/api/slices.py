@@ -107,8 +107,8 @@ class Reader:
         self._wanted.update(names)
         answer: dict[str, Snapshot] = {}
         for name in names:
-            self._values.pop(name, None)
             snapshot = self._hub.snapshot(name)
+            self._values.pop(name, None)  # the answer says it already
             if snapshot is not None:
                 answer[name] = snapshot
             if self._hub.is_stream(name):

@@ -79,7 +79,8 @@ class Supervisor:
                     nursery.cancel_scope.cancel()
                 return
             except Exception as exc:
-                if not state.running and not state.restarts:
+                ever_ran, state.running = state.running or state.restarts > 0, False
+                if not ever_ran:
                     raise _single(exc) from None
                 self._crashed(name, state, _single(exc))
             finally:

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from agent_core.shhh.door import Door
+from agent_core.shhh.model import builtin_rules, example
+from agent_core.telemetry import logs
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Logging is the process's own: leave it as it was found."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in logs._QUIETER}
+    yield
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        if handler not in before:
+            handler.close()
+    for handler in before:
+        root.addHandler(handler)
+    root.setLevel(level)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_both_sorts_of_loggers_write_one_json_object_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "node.jsonl"
+    logs.configure(path)
+    structlog.get_logger("feeds").info("appended", entries=3)
+    logging.getLogger("agent_core.api").warning("slow by %d ms", 7, extra={"path": "/x"})
+    first, second = lines(path)
+    assert (first["event"], first["entries"], first["level"], first["logger"]) == ("appended", 3, "info", "feeds")
+    assert first["at"].endswith("Z")
+    assert (second["event"], second["level"], second["path"]) == ("slow by 7 ms", "warning", "/x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_tracebacks_and_warnings_are_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path)
+    try:
+        raise ZeroDivisionError("oops")
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("failed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("careful", stacklevel=1)
+    failed, warned = lines(path)
+    assert "ZeroDivisionError: oops" in failed["exception"]
+    assert "careful" in warned["event"]
+
+
+def test_libraries_are_quieter_and_the_level_holds(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, level="info")
+    logging.getLogger("libp2p.pubsub").info("chatter")
+    logging.getLogger("libp2p.pubsub").warning("trouble")
+    logging.getLogger("agent_core").debug("detail")
+    structlog.get_logger("agent_core").debug("detail")
+    assert [line["event"] for line in lines(path)] == ["trouble"]
+
+
+def test_no_secret_reaches_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, redact=Door(b"k" * 32).log)
+    secrets = [example(rule.match[0]) for rule in builtin_rules()]
+    for secret in secrets:
+        structlog.get_logger("a").info("got " + secret, detail={"deep": [secret]})
+        logging.getLogger("b").error("got %s", secret)
+        try:
+            raise ValueError(secret)
+        except ValueError:
+            logging.getLogger("c").exception("failed")
+    text = path.read_text()
+    assert len(lines(path)) == 3 * len(secrets)
+    assert "[REDACTED:" in text
+    for secret in secrets:
+        assert json.dumps(secret, ensure_ascii=False)[1:-1] not in text
+
+
+def test_the_daemon_writes_the_same_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, stderr=True)
+    structlog.get_logger("x").info("hello")
+    assert capsys.readouterr().err == path.read_text()
+
+
+def test_files_rotate_private_and_few(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    handler = logs.LogFile(path, max_bytes=200, files=3)
+    for n in range(50):
+        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "line %d of many", (n,), None))
+    handler.close()
+    found = sorted(tmp_path.iterdir())
+    assert [file.name for file in found] == ["node.jsonl", "node.jsonl.1", "node.jsonl.2"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in found} == {0o600}
+    assert path.read_text().endswith("line 49 of many\n")
+
+
+def test_a_full_disk_costs_lines_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logs.LogFile(tmp_path / "node.jsonl")
+    handler.close()
+    handler.stream = open("/dev/full", "w")  # noqa: SIM115
+    handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "lost", (), None))
+    assert handler.lost == 1
+    assert capsys.readouterr().err == ""
+    with pytest.raises(OSError, match="space"):
+        handler.stream.close()
+
+
+def test_a_redactor_sees_every_field(tmp_path: Path) -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def note(record: Mapping[str, Any]) -> dict[str, Any]:
+        seen.append(dict(record))
+        return {"event": "gone"}
+
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, redact=note)
+    structlog.get_logger("x").info("hello", key="value")
+    assert lines(path) == [{"event": "gone"}]
+    assert seen[0]["key"] == "value"
