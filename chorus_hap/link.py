@@ -10,6 +10,7 @@ import itertools
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -155,6 +156,8 @@ def find(home: Home) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(os.fspath(path))
+        if _uid_of(connection) != os.getuid():
+            raise PermissionError
         return connection
     except PermissionError as exc:
         connection.close()
@@ -167,6 +170,12 @@ def find(home: Home) -> socket.socket | None:
             home.node_file.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         return None
+
+
+def _uid_of(connection: socket.socket) -> int:
+    """The user at the other end: a socket in a shared directory may be anybody's."""
+    uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    return uid
 
 
 def _alive(pid: int) -> bool:

@@ -27,9 +27,11 @@ def main(argv: Sequence[str]) -> int:
         the exit status: 0 done, 1 refused or failed, 2 usage, 3 no node, 4 timed out, 130 interrupted.
     """
     from chorus_hap.cli.options import Options, take_options, wants_json
+    from chorus_hap.cli.output import ReaderGone, forgive_encodings
     from chorus_hap.cli.run import Run
 
     run: Run | None = None
+    forgive_encodings()
     try:
         try:
             options, words = take_options(argv)
@@ -37,13 +39,13 @@ def main(argv: Sequence[str]) -> int:
             return _run(run, words)
         except ChorusError as exc:
             return _refuse(exc, run or Run(Options(json=wants_json(argv))))
-        except (KeyboardInterrupt, BrokenPipeError):
+        except (KeyboardInterrupt, ReaderGone, BrokenPipeError):
             raise
         except Exception as exc:
             return _refuse(_unforeseen(exc, run), run or Run(Options(json=wants_json(argv))))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         # The reader has what it wanted. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -57,6 +59,8 @@ def _run(run: Run, words: Sequence[str]) -> int:
 
     from chorus_hap.cli.app import application
 
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     try:
         status = application(words)(list(words), prog_name="chorus-hap", obj=run, standalone_mode=False)
     except typer.Abort:

@@ -8,7 +8,7 @@ import typer
 from agent_core.shapes import LogEntry, Verification
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
-from chorus_hap.cli.output import Cell, Output, clean, one_line, plural, when
+from chorus_hap.cli.output import Cell, Output, clean, one_line, when
 from chorus_hap.cli.run import here
 
 app = new_group("The durable log of all feeds.")
@@ -29,9 +29,7 @@ def tail(
     dropped = 0
     for number, event in enumerate(run.watch("log")):
         if event.dropped > dropped:
-            run.out.say(
-                f"{plural(event.dropped - dropped, 'entry').replace('entrys', 'entries')} dropped: this reader is too slow"
-            )
+            run.out.say(f"{event.dropped - dropped} left out: this reader is too slow")
             dropped = event.dropped
         items = event.items[max(0, len(event.items) - limit) :] if number == 0 else event.items
         for item in items:

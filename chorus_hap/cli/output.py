@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +15,10 @@ import msgspec
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
 # What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
+
+
+class ReaderGone(Exception):
+    """Nobody reads stdout any more. Not an ``OSError``: Typer would take that for a failure."""
 
 
 class Cell(NamedTuple):
@@ -43,13 +48,19 @@ class Output:
         if sys.stdout.isatty() and not self.json:
             self.line("\n".join(map(clean, data.decode("utf-8", "replace").splitlines())))
             return
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as exc:
+            raise ReaderGone from exc
 
     def line(self, *parts: str | Cell) -> None:
         """One line of text."""
-        print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
+        try:
+            print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
+        except BrokenPipeError as exc:
+            raise ReaderGone from exc
 
     def say(self, text: str) -> None:
         """Narration, on stderr."""
@@ -76,6 +87,13 @@ class Output:
     def _paint(self, cell: Cell) -> str:
         code = _SGR.get(cell.role)
         return f"\x1b[{code}m{cell.text}\x1b[0m" if self.colour and code and cell.text else cell.text
+
+
+def forgive_encodings() -> None:
+    """Print what the terminal's encoding can't carry as an escape, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def clean(text: str) -> str:

@@ -133,6 +133,7 @@ class Run:
         if self.options.read_only:
             raise Refused("This command would change something, and --read-only forbids it.", "Leave out --read-only.")
         link = self._live() or self._started()
+        self._await_member(link)
         return self._patiently(link, kind, method, params)
 
     def deliver(self, method: str, request: msgspec.Struct) -> Posted:
@@ -164,6 +165,17 @@ class Run:
             "It is sent when a node next runs here.",
         )
 
+    def _await_member(self, link: Link) -> None:
+        """Wait for a node that was started just now to find its cluster."""
+        end = time.monotonic() + self.options.timeout
+        while not link.ask(Status, "status").cluster_id:
+            if time.monotonic() > end:
+                raise NoNode(
+                    f"The node of {self.home} belongs to no cluster yet, and a command never founds one.",
+                    "Start it with --bootstrap and a peer's address, or with --found to found a cluster.",
+                )
+            time.sleep(_POLL_S)
+
     def _started(self) -> Link:
         from chorus_hap.cli.offline import belongs
         from chorus_hap.link import connect
@@ -177,7 +189,6 @@ class Run:
         if self.options.no_start:
             raise NoNode(f"No node runs on {home}, and --no-start forbids starting one.", "Start one, or leave it out.")
         self.out.say("starting a node …")
-        # Paths and ports come from the home's own settings; HTTP stays closed for a node of a command.
         self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
         return self._link
 

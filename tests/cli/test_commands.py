@@ -254,6 +254,19 @@ def test_waiting_for_delivery_asks_again_with_the_same_id(tmp_path: Path, go: Go
     assert "cluster of one" in lone[2]
 
 
+def test_a_node_without_a_cluster_is_waited_for_and_then_said(tmp_path: Path, go: Go) -> None:
+    with node(tmp_path, {"status": STATUS | {"cluster_id": ""}, "hmmm.post": POSTED}) as fake:
+        status, _, err = go("hmmm", "post", "r", "hi", "--timeout", "0.2")
+    assert status == 3
+    assert "belongs to no cluster yet" in err
+    assert fake.named("hmmm.post") == []
+
+
+def test_help_is_a_word_too(go: Go) -> None:
+    assert go("help", "hmmm", "post")[1] == go("hmmm", "post", "--help")[1] != ""
+    assert go("help")[1] == go("--help")[1]
+
+
 def test_read_only_changes_nothing(tmp_path: Path, go: Go) -> None:
     with node(tmp_path, {"hmmm.post": POSTED, "election.resign": {}}) as fake:
         assert go("hmmm", "post", "r", "hi", "--read-only")[0] == 1
