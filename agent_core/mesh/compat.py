@@ -46,6 +46,8 @@ _RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (YamuxStream._auto_tune_and_send_window_update, ("self", "bytes_read")),
     (Pubsub.stream_handler, ("self", "stream")),
     (Pubsub.continuously_read_stream, ("self", "stream")),
+    (Pubsub._handle_new_peer, ("self", "peer_id")),
+    (Pubsub._build_announce_rpc, ("self", "topic_id", "subscribe")),
     (Pubsub.push_msg, ("self", "msg_forwarder", "msg")),
     (Pubsub.notify_subscriptions, ("self", "publish_message")),
     (RpcQueue.__init__, ("self", "max_size", "max_message_size")),

@@ -92,6 +92,15 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         await self.unsubscribe(topic)
         self.remove_topic_validator(topic)
 
+    async def _handle_new_peer(self, peer_id: Any) -> None:
+        """libp2p's, with what was joined or left while its list of our topics was on the way to the peer: that would get lost."""
+        before = set(self.topic_ids)
+        await super()._handle_new_peer(peer_id)
+        queue = self.peer_queues.get(peer_id)
+        for topic in before ^ set(self.topic_ids):
+            if queue is not None:
+                queue.push(self._build_announce_rpc(topic, topic in self.topic_ids)[0])
+
     # -- what comes in ---------------------------------------------------------------------------------------------
 
     async def stream_handler(self, stream: Any) -> None:

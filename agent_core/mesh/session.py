@@ -345,7 +345,7 @@ def _reason(error: BaseException) -> tuple[DialResult, str]:
         one = todo.pop()
         if isinstance(one, OSError) and one.errno == errno.ECONNREFUSED:
             return DialResult.REFUSED, "nothing listens there (connection refused)"
-        text += f" {one}"
+        text += f" {type(one).__name__} {one}"
         todo += [e for e in (one.__cause__, one.__context__) if e is not None]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock
 
 from agent_core.network import DialResult, Network, Stream, StreamClosed, Verdict
 from agent_core.simulated.network import SimulatedNetwork, SimulatedWorld
@@ -15,7 +15,7 @@ from tests.support.network_conformance import ECHO, TOPIC, Ear, Watched, ears_of
 
 
 @pytest.fixture
-async def world(autojump_clock: trio.testing.MockClock) -> AsyncIterator[SimulatedWorld]:
+async def world() -> AsyncIterator[SimulatedWorld]:
     world = SimulatedWorld(seed=7)
     async with trio.open_nursery() as nursery:
         await nursery.start(world.run)
@@ -34,7 +34,7 @@ def three(trio_of_networks: list[Network], world: SimulatedWorld) -> list[Simula
 
 
 async def test_a_partition_is_silent_until_both_sides_give_up(
-    world: SimulatedWorld, three: list[SimulatedNetwork]
+    world: SimulatedWorld, three: list[SimulatedNetwork], autojump_clock: MockClock
 ) -> None:
     ears = await ears_of(three)
     watched = Watched(three[0])
@@ -50,7 +50,9 @@ async def test_a_partition_is_silent_until_both_sides_give_up(
     await watched.sees(("bert", True, False))
 
 
-async def test_a_short_partition_only_delays_streams(world: SimulatedWorld, three: list[SimulatedNetwork]) -> None:
+async def test_a_short_partition_only_delays_streams(
+    world: SimulatedWorld, three: list[SimulatedNetwork], autojump_clock: MockClock
+) -> None:
     three[1].handle(ECHO, echo)
     stream = await three[0].open("bert", ECHO)
     world.partition([["anna"], ["bert"]])
@@ -61,7 +63,9 @@ async def test_a_short_partition_only_delays_streams(world: SimulatedWorld, thre
     assert [await stream.receive() for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_a_cut_is_one_way(world: SimulatedWorld, three: list[SimulatedNetwork]) -> None:
+async def test_a_cut_is_one_way(
+    world: SimulatedWorld, three: list[SimulatedNetwork], autojump_clock: MockClock
+) -> None:
     got: list[bytes] = []
 
     async def keep(stream: Stream) -> None:
@@ -82,7 +86,7 @@ async def test_a_cut_is_one_way(world: SimulatedWorld, three: list[SimulatedNetw
 
 
 async def test_a_crash_is_seen_and_the_host_refuses_until_it_is_back(
-    world: SimulatedWorld, three: list[SimulatedNetwork]
+    world: SimulatedWorld, three: list[SimulatedNetwork], autojump_clock: MockClock
 ) -> None:
     watched = Watched(three[0])
     three[2].handle(ECHO, echo)
@@ -121,7 +125,7 @@ async def test_loss_and_duplication_are_drawn_from_the_seed() -> None:
                 counts[:] = [len(ear.payloads()), s.gossip_lost, s.gossip_duplicated]
                 nursery.cancel_scope.cancel()
 
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(main, clock=MockClock(autojump_threshold=0))
         return tuple(counts)
 
     results = await trio.to_thread.run_sync(lambda: (play(3), play(3), play(4)))
@@ -129,7 +133,9 @@ async def test_loss_and_duplication_are_drawn_from_the_seed() -> None:
     assert 60 < results[0][0] < 140
 
 
-async def test_before_a_judge_is_set_everything_is_ignored(three: list[SimulatedNetwork]) -> None:
+async def test_before_a_judge_is_set_everything_is_ignored(
+    three: list[SimulatedNetwork], autojump_clock: MockClock
+) -> None:
     heard: list[bytes] = []
     three[1].set_receiver(lambda topic, relay, payload: heard.append(payload))
     for network in three:

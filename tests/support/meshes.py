@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +12,7 @@ import trio
 
 from agent_core.mesh import LibP2PNetwork, MeshConfig
 from agent_core.network import Verdict
+from tests.support.network_conformance import eventually
 
 TOPIC = "CHORUS/test/v1"
 
@@ -58,23 +57,30 @@ def connected(*networks: LibP2PNetwork) -> bool:
 class MeshProcess:
     """A node in a process of its own: joins the topic, repeats what it hears on stdout, publishes ``tick N`` for ever."""
 
-    def __init__(self, process: trio.Process, address: str, lines: AsyncIterator[bytes]) -> None:
+    def __init__(self, process: trio.Process) -> None:
         self.process = process
-        self.address = address
-        self.peer_id = address.rpartition("/p2p/")[2]
-        self._lines = lines
+        self.lines: list[bytes] = []
 
-    async def heard(self, part: bytes, timeout_s: float = 10) -> None:
-        """Wait until it printed a line that contains the part."""
-        with trio.fail_after(timeout_s):
-            async for line in self._lines:
-                if part in line:
-                    return
-        raise AssertionError(f"the process ended without hearing {part!r}")
+    async def read(self) -> None:
+        """Collect what it prints."""
+        rest = b""
+        while chunk := await self.process.stdout.receive_some():
+            *lines, rest = (rest + chunk).split(b"\n")
+            self.lines += lines
+
+    @property
+    def address(self) -> str:
+        """Its full multiaddr."""
+        return self.lines[0].decode()
+
+    @property
+    def peer_id(self) -> str:
+        """Its peer id."""
+        return self.address.rpartition("/p2p/")[2]
 
     def kill(self) -> None:
         """SIGKILL."""
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
 
 
 @asynccontextmanager
@@ -82,25 +88,14 @@ async def process(seed: int, listen: str = "/ip4/127.0.0.1/tcp/0", *bootstrap: s
     """Start a node in its own process; gone at the end."""
     async with trio.open_nursery() as nursery:
         command = [sys.executable, "-m", "tests.support.meshes", str(seed), listen, *bootstrap]
-        child = await nursery.start(partial(trio.run_process, command, stdout=-1, check=False))
-        lines = _lines(child.stdout)
+        child = MeshProcess(await nursery.start(partial(trio.run_process, command, stdout=-1, check=False)))
+        nursery.start_soon(child.read)
         try:
-            with trio.fail_after(30):
-                address = (await anext(lines)).decode()
-            yield MeshProcess(child, address, lines)
+            await eventually(lambda: child.lines, 30)
+            yield child
         finally:
             child.kill()
-            with trio.CancelScope(shield=True):
-                await child.wait()
             nursery.cancel_scope.cancel()
-
-
-async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
-    rest = b""
-    while chunk := await stream.receive_some():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line
 
 
 async def _main(seed: int, listen: str, *bootstrap: str) -> None:
