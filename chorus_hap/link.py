@@ -1,298 +1,44 @@
-"""The bridge to a node: finds or starts the one of this home and speaks the control protocol (SPEC sections 0 and 15).
+"""The bridge to a node: attaches to the one of a home and speaks the control protocol (SPEC sections 0 and 15).
 
 This is the synchronous client, for commands; :mod:`chorus_hap.link_async` is the console's. Both find and start a node by
-:func:`find` and :class:`Starting`.
+:mod:`chorus_hap.starting` and share the lines of :mod:`chorus_hap.jsonrpc`.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import select
 import socket
-import struct
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from agent_core.errors import ChorusError, HomeInUse, NoNode, StoreError, TimedOut, Unavailable, by_code
+from agent_core.errors import NoNode, TimedOut, Unavailable
 from agent_core.home import Home
 from agent_core.shapes import STREAM_SLICES, SliceEvent
+from chorus_hap.jsonrpc import (
+    MAX_LINE_BYTES,
+    Reply,
+    Welcome,
+    decode_line,
+    encode_call,
+    event_of,
+    failure_of,
+    hello_params,
+)
+from chorus_hap.starting import START_TIMEOUT_S, Starting, find
 
-if TYPE_CHECKING:
-    from subprocess import Popen
+__all__ = ["CALL_TIMEOUT_S", "Link", "Starting", "connect", "find"]
 
 T = TypeVar("T")
 
-#: Versions of the control protocol that this program speaks.
-PROTOCOLS = (1,)
-#: How long a node may take to start: importing libp2p alone takes seconds on a busy machine.
-START_TIMEOUT_S = 30.0
 #: How long an answer may take, beyond what the operation itself was told to wait.
 CALL_TIMEOUT_S = 30.0
-#: An answer longer than this isn't one.
-MAX_LINE_BYTES = 64 * 1024 * 1024
-_POLL_S = 0.02
-
-
-class NodeFile(msgspec.Struct, frozen=True):
-    """``run/node.json``: what a node says of itself while it runs."""
-
-    pid: int
-    socket: str
-    version: str = ""
-    mode: str = ""
-    start_time: Any = None
-    ports: dict[str, int] = {}
-    log: str = ""
-
-
-class Welcome(msgspec.Struct, frozen=True):
-    """The node's answer to ``hello``. Another ``boot_id`` means another process."""
-
-    protocol: int
-    version: str
-    peer_id: str
-    boot_id: str
-
-
-# --- the codec --------------------------------------------------------------------------------------------------------
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """One line from the node: the answer to a call, or an event (``method`` is set)."""
-
-    id: int | str | None = None
-    result: msgspec.Raw = msgspec.Raw(b"null")
-    error: dict[str, Any] | None = None
-    method: str = ""
-    params: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Event(msgspec.Struct, frozen=True):
-    """:class:`SliceEvent` as it is read: msgspec decodes no optional raw value."""
-
-    slice: str
-    rev: int
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    items: tuple[msgspec.Raw, ...] = ()
-    dropped: int = 0
-
-
-_decode_reply = msgspec.json.Decoder(Reply).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
-
-
-def encode_call(number: int, method: str, params: dict[str, Any]) -> bytes:
-    """One JSON-RPC 2.0 request line."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params}) + b"\n"
-
-
-def decode_line(line: bytes) -> Reply:
-    """One line from the node.
-
-    Raises:
-        Unavailable: it isn't JSON-RPC.
-    """
-    try:
-        return _decode_reply(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise Unavailable(
-            f"The node's answer isn't the control protocol: {exc}.", "Use a console and node of the same version."
-        ) from exc
-
-
-def event_of(reply: Reply) -> SliceEvent | None:
-    """The slice event in a notification; nothing for those this version doesn't know."""
-    if reply.method != "event":
-        return None
-    try:
-        event = _decode_event(reply.params)
-    except msgspec.MsgspecError:
-        return None
-    value = None if bytes(event.value) == b"null" else event.value
-    return SliceEvent(slice=event.slice, rev=event.rev, value=value, items=event.items, dropped=event.dropped)
-
-
-def failure_of(error: dict[str, Any]) -> ChorusError:
-    """The exception that a JSON-RPC error stands for."""
-    data = error.get("data")
-    told: dict[str, Any] = data if isinstance(data, dict) else {}
-    message = str(told.get("message") or error.get("message") or "The node refused without a reason.")
-    return by_code(str(told.get("code", "failed")))(message, str(told.get("next", "")))
-
-
-def hello_params(client: str, kind: str, read_only: bool) -> dict[str, Any]:
-    """The parameters of the first call."""
-    return {"protocol": PROTOCOLS, "client": client, "session_kind": kind, "read_only": read_only}
-
-
-# --- finding and starting ---------------------------------------------------------------------------------------------
-
-
-def find(home: Home) -> socket.socket | None:
-    """A connection to the control socket of the node that runs on this home, or nothing when none does.
-
-    What a dead process left behind (``node.json``, its socket) is cleared away.
-
-    Raises:
-        NoNode: a node is there but belongs to another user, or its files can't be read.
-    """
-    try:
-        node = msgspec.json.decode(home.node_file.read_bytes(), type=NodeFile)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as exc:
-        raise NoNode(f"The home {home.root} belongs to somebody else.", "Name your own with --home.") from exc
-    except (OSError, msgspec.MsgspecError):
-        return None  # being written, or damaged: the lock decides whether a node runs
-    path = Path(node.socket) if node.socket else home.socket
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(os.fspath(path))
-        if _uid_of(connection) != os.getuid():
-            raise PermissionError
-        return connection
-    except PermissionError as exc:
-        connection.close()
-        raise NoNode(
-            f"The node of {home.root} runs as another user.", "Use its user's account, or another home."
-        ) from exc
-    except OSError:
-        connection.close()
-        if not _alive(node.pid):
-            home.node_file.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-        return None
-
-
-def _uid_of(connection: socket.socket) -> int:
-    """The user at the other end: a socket in a shared directory may be anybody's."""
-    uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-    return uid
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-class Starting:
-    """An owned node being started: a process of its own session that no terminal signal reaches.
-
-    Starters race safely: the node takes the home's lock first, the loser exits with the status of :class:`HomeInUse`, and
-    its starter attaches to the winner.
-
-    Args:
-        home: the home it is for.
-        flags: further words for its command line, as :meth:`chorus_hap.flags.Launch.argv` gives them without ``--home``.
-
-    Raises:
-        StoreError: the home can't be written.
-    """
-
-    def __init__(self, home: Home, flags: Sequence[str] = ()) -> None:
-        import subprocess
-
-        self.home = home
-        home.create()
-        home.failure.unlink(missing_ok=True)
-        root = home.root.absolute()
-        # -P: the working directory must not become a place that modules are imported from.
-        words = [sys.executable, "-P", "-m", "chorus_hap", "--daemon", "--owned", "--home", str(root), *flags]
-        try:
-            self._output_from = home.output.stat().st_size if home.output.exists() else 0
-            with home.output.open("ab") as output:
-                self._process: Popen[bytes] = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=root
-                )
-        except OSError as exc:
-            raise StoreError(
-                f"A node can't be started on {root}: {exc.strerror or exc}.", "Free space or mend its permissions."
-            ) from exc
-
-    @property
-    def pid(self) -> int:
-        """The process started; the node's own unless another starter won."""
-        return self._process.pid
-
-    def check(self) -> socket.socket | None:
-        """A connection once the node answers, nothing while it is still starting.
-
-        Raises:
-            ChorusError: the node could not start; its own sentence.
-        """
-        found = find(self.home)
-        if found is not None:
-            return found
-        status = self._process.poll()
-        if status is None or status == HomeInUse.exit_code:
-            return None
-        # It may have come up, been used and gone between the two looks; then nothing failed, but it isn't there either.
-        raise self._failure(status)
-
-    def wait(self, timeout_s: float = START_TIMEOUT_S) -> socket.socket:
-        """A connection as soon as the node answers.
-
-        Raises:
-            TimedOut: it didn't in time.
-            ChorusError: it could not start.
-        """
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            found = self.check()
-            if found is not None:
-                return found
-            time.sleep(_POLL_S)
-        raise TimedOut(
-            f"The node of {self.home.root} didn't answer within {timeout_s:g} s.",
-            f"It may still be starting; {self.home.output} holds what it said.",
-        )
-
-    def poll(self) -> int | None:
-        """The exit status of the process, nothing while it runs; reaps it."""
-        return self._process.poll()
-
-    def let_go(self) -> None:
-        """Forget the process: it lives on its own now, ends by itself, and needs no reaping by us."""
-        if self._process.poll() is None:
-            self._process.returncode = 0  # else Popen warns of a child that still runs
-
-    def _failure(self, status: int) -> ChorusError:
-        try:
-            told = msgspec.json.decode(self.home.failure.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            said = self._last_words()
-            return NoNode(
-                f"The node of {self.home.root} ended with {how} before it answered" + (f": {said}" if said else "."),
-                f"{self.home.output} holds all that it said.",
-            )
-        error = by_code(told.get("code", "no_node"))
-        return error(told.get("message", "The node could not start."), told.get("next", ""))
-
-    def _last_words(self) -> str:
-        try:
-            with self.home.output.open("rb") as output:
-                output.seek(self._output_from)
-                lines = output.read(64 * 1024).decode("utf-8", "replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1].strip()[:300] if lines else ""
-
-
-# --- the synchronous client -------------------------------------------------------------------------------------------
 
 
 class Link:

@@ -17,20 +17,18 @@ import msgspec
 from agent_core.errors import ChorusError, NoNode, TimedOut, Unavailable
 from agent_core.home import Home
 from agent_core.shapes import SliceEvent
-from chorus_hap.link import (
-    CALL_TIMEOUT_S,
+from chorus_hap.jsonrpc import (
     MAX_LINE_BYTES,
-    START_TIMEOUT_S,
     Reply,
-    Starting,
     Welcome,
     decode_line,
     encode_call,
     event_of,
     failure_of,
-    find,
     hello_params,
 )
+from chorus_hap.link import CALL_TIMEOUT_S
+from chorus_hap.starting import START_TIMEOUT_S, Starting, find
 
 T = TypeVar("T")
 
