@@ -178,6 +178,15 @@ class ControlServer:
             counters.connections -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """A ``hello`` that was understood, and its answer."""
+
+    call: CallId
+    session: Session
+    welcome: Welcome
+
+
 @dataclass(slots=True)
 class _Connection:
     """The conversation over one connection."""
@@ -196,29 +205,31 @@ class _Connection:
             await self.refuse(Refused("This control socket belongs to another user.", "Use a home of your own."))
             return
         lines = LineReader(self.stream, MAX_LINE_BYTES)
-        session: Session | None = None
+        agreed: _Agreed | None = None
         with trio.move_on_after(HELLO_TIMEOUT_S):
-            session = await self._greet(lines, login_of(uid))
-        if session is None:
+            agreed = await self._greet(lines, login_of(uid))
+        if agreed is None:
             return
-        self.server.sessions.attach(session)
+        # Who is told welcome is counted already.
+        self.server.sessions.attach(agreed.session)
         self._reader = self.server.hub.reader()
         try:
+            await self._answer(agreed.call, _encode(agreed.welcome))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_events, self._reader)
                 await self._take_calls(lines, nursery)
                 nursery.cancel_scope.cancel()
         finally:
             self._reader.close()
-            self.server.sessions.detach(session)
+            self.server.sessions.detach(agreed.session)
 
     async def refuse(self, error: ChorusError) -> None:
         """Say why and no more."""
         with trio.move_on_after(1):
             await self._fail(None, error)
 
-    async def _greet(self, lines: LineReader, login: str) -> Session | None:
-        """The first call has to be ``hello``; nothing if the connection is to be closed."""
+    async def _greet(self, lines: LineReader, login: str) -> _Agreed | None:
+        """Wait for the first call, which has to be ``hello``; nothing if the connection is to be closed."""
         while (line := await self._next_line(lines)) is not None:
             call = await self._parse(line)
             if call is None:
@@ -236,8 +247,7 @@ class _Connection:
                 await self._fail(call.id, exc)
                 continue
             self.caller = Caller(Via(session.kind.value), login, hello.read_only)
-            await self._answer(call.id, _encode(welcome))
-            return session
+            return _Agreed(call.id, session, welcome)
         return None
 
     def _agree(self, hello: Hello) -> Welcome:

@@ -105,7 +105,7 @@ class FakeEntries:
         return max((e.header.hlc for e in self.stored if e.key.author == author), default="000000000000.0000")
 
     def tail(self, limit: int) -> Sequence[Entry]:
-        return self.stored[-limit:]
+        return self.stored[-limit:] if limit else []
 
     def entry(self, key: EntryKey) -> Entry | None:
         return next((e for e in self.stored if e.key == key), None)
