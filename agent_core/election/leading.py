@@ -53,7 +53,7 @@ class Reign:
         self.acks: dict[int, dict[str, bytes]] = {}
         self.committing = -1
         self.commit_of: dict[str, int] = {}
-        self.behind: dict[str, float] = {}  # voters in a later term, and since when
+        self.ahead: dict[str, float] = {}  # voters in a later term, and since when
 
 
 class Leading(Voting):
@@ -125,6 +125,14 @@ class Leading(Voting):
         """
         if self.reign is None:
             return ""
+        successor = self.successor(now)
+        self.step_down(now, trigger, successor)
+        return successor
+
+    def successor(self, now: float) -> str:
+        """Whom this node would hand over to; empty if it doesn't lead or nobody holds its last act."""
+        if self.reign is None:
+            return ""
         last = self.log.number
         acked = self.reign.acks.get(last, {})
         settled = last <= self.chain.tip_number
@@ -132,9 +140,7 @@ class Leading(Voting):
             v for v in self.other_voters() if v in acked or (settled and self.reign.commit_of.get(v, -1) >= last)
         ]
         fresh = [v for v in holders if (self.reign.lease.acknowledged_at(v) or 0.0) >= now - self.timings.timeout_s]
-        successor = max(fresh or holders, key=lambda v: (self.score(v).step, v), default="")
-        self.step_down(now, trigger, successor)
-        return successor
+        return max(fresh or holders, key=lambda v: (self.score(v).step, v), default="")
 
     def _beat(self, reign: Reign, now: float) -> None:
         heartbeat = Heartbeat(self.term, reign.lease.send(now), self.chain.tip_number)
@@ -148,10 +154,13 @@ class Leading(Voting):
         if now >= (until if until is not None else reign.since + self.timings.timeout_s):
             self.step_down(now, Trigger.QUORUM_LOST)
             return
-        if any(now - since > self.timings.timeout_s for since in reign.behind.values()):
-            # A voter was carried into a later term that came to nothing; only a new term takes it along again.
-            self.step_down(now, Trigger.SPLIT_BRAIN)
-            self.campaign_at = now
+        if any(now - since > self.timings.timeout_s for since in reign.ahead.values()):
+            self._start_over(now)
+
+    def _start_over(self, now: float) -> None:
+        """Voters were carried into a later term that came to nothing; only a new term takes them along again."""
+        self.step_down(now, Trigger.SPLIT_BRAIN)
+        self.campaign_at = now
 
     def on_heartbeat_ack(self, sender: str, ack: HeartbeatAck, now: float) -> None:
         """Extend the claim, and send what the member lacks."""
@@ -161,10 +170,12 @@ class Leading(Voting):
         reign.commit_of[sender] = ack.commit
         if ack.term > self.term:
             if sender in self.voters:
-                reign.behind.setdefault(sender, now)
+                reign.ahead.setdefault(sender, now)
                 self._heard = max(self._heard, ack.term)
+                if len(reign.ahead) > (len(self.voters) - 1) // 2:
+                    self._start_over(now)  # those left are no majority
             return
-        reign.behind.pop(sender, None)
+        reign.ahead.pop(sender, None)
         if not ack.ok or ack.term < self.term:
             self.send(sender, Announce(reign.certificate, self.trigger.value))
         elif sender in self.voters:
@@ -341,7 +352,7 @@ class Leading(Voting):
         if len(acts) != len(append.acts):
             return
         followed = append.term == self.term and sender == self.leader and not self.leader_gone
-        self.chain.learn(acts, append.proofs)
+        self.chain.learn(acts, append.proofs[: 4 * BATCH])
         self.log.rebase()
         if not followed or self.reigning:
             self.chain_moved(now)

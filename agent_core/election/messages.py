@@ -18,6 +18,8 @@ from agent_core.roster.model import Roster
 PROTOCOL = "/chorus/election/1.0.0"
 #: No frame is longer; a catch-up is cut into several.
 MAX_FRAME_BYTES = 1024 * 1024
+#: A certificate with more votes is noise: there are at most seven voters.
+MAX_VOTES = 16
 
 
 def prevote_message(cluster: str, term: int, candidate: str, known: int) -> bytes:
@@ -102,6 +104,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
     def verify(self, verifier: Verifier, roster: Roster) -> bool:
         """Whether a majority of the roster's voters signed votes for this leader in this term."""
+        if len(self.votes) > MAX_VOTES:
+            return False
         voters = set(roster.voters)
         signed = {
             v.voter

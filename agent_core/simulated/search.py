@@ -53,8 +53,13 @@ class World:
         self._number = 0
         self.events = 0
         self.faulty = True
-        self.loss = self.rng.choice((0.0, 0.01, 0.05, 0.15))
+        # The seed's temper: how the network behaves, how often something breaks, how soon a dead connection is noticed.
+        self.loss = self.rng.choice((0.0, 0.01, 0.05, 0.2))
         self.delay_s = self.rng.choice((0.001, 0.005, 0.03))
+        self.fault_every_s = self.rng.choice((0.7, 1.5, 3.0))
+        self.notice_s = self.rng.choice((0.5, 3.0, 10.0))
+        self.sync_every_s = self.rng.choice((1.0, 1.0, 15.0))
+        self.eager = self.sync_every_s < 10.0
         self.group: dict[str, int] = {}
         cluster, feed = founded(count)
         self.nodes: dict[str, Node] = {}
@@ -166,6 +171,8 @@ class World:
     def _sync(self, node: Node) -> None:
         """The repair path: now and then with a random peer."""
         self.at(self.now + self.rng.uniform(0.5, 1.5), self._sync, node)
+        if self.faulty and self.rng.random() * self.sync_every_s > 1.0:
+            return
         if node.alive and node.paused_until <= self.now and node.connected:
             peer = self.rng.choice(sorted(node.connected))
             self.offer(node.peer_id, peer)
@@ -177,22 +184,39 @@ class World:
     def _fault(self) -> None:
         if not self.faulty:
             return
-        self.at(self.now + self.rng.expovariate(1 / 2.5), self._fault)
+        self.at(self.now + self.rng.expovariate(1 / self.fault_every_s), self._fault)
         victim = self.rng.choice(list(self.nodes.values()))
         if self.rng.random() < 0.4:
             leaders = [n for n in self.nodes.values() if n.alive and n.machine.reign is not None]
             victim = self.rng.choice(leaders) if leaders else victim
         kind = self.rng.random()
-        if kind < 0.35:
+        if kind < 0.25:
             self._crash(victim, self.rng.choice((0.02, 0.5, 2.0, 6.0)) * self.rng.uniform(0.5, 1.5))
+        elif kind < 0.35:
+            for node in self.rng.sample(list(self.nodes.values()), len(self.nodes) // 2 + 1):
+                self._crash(node, self.rng.choice((0.02, 0.5)) * self.rng.uniform(0.5, 1.5))
         elif kind < 0.55:
             self._pause(victim, self.rng.choice((0.2, 1.0, 4.0)) * self.rng.uniform(0.5, 1.5))
+        elif kind < 0.75:
+            self._cut(victim)
         elif kind < 0.80:
-            self._cut()
+            self.betray(victim)
         elif kind < 0.90 and victim.alive:
             self.later(victim, self.now, victim.resign)
         elif victim.alive:
             self.later(victim, self.now, self._rebuild, victim)
+
+    def betray(self, node: Node) -> None:
+        """The worst moment: a node falls silent with what it alone knows, and the rest loses its memory or not."""
+        if not self.faulty or self.group:
+            return
+        self._cut(node, alone=True)
+        if self.rng.random() < 0.5:
+            self._crash(node, self.rng.uniform(1.0, 6.0))
+        else:
+            for other in self.nodes.values():
+                if other is not node:
+                    self._crash(other, self.rng.uniform(0.01, 0.3))
 
     def _crash(self, node: Node, for_s: float) -> None:
         if not node.alive:
@@ -203,7 +227,7 @@ class World:
             if self.reachable(node.peer_id, peer.peer_id):
                 self.later(peer, self.now + self._delay(), peer.disconnect, node.peer_id, True)
             else:
-                self.later(peer, self.now + self.rng.uniform(0.5, 2.5), peer.disconnect, node.peer_id, False)
+                self.later(peer, self.now + self.rng.random() * self.notice_s, peer.disconnect, node.peer_id, False)
         self.at(self.now + for_s, self._restart, node)
 
     def _restart(self, node: Node) -> None:
@@ -215,17 +239,19 @@ class World:
         if node.alive:
             node.paused_until = max(node.paused_until, self.now + for_s)
 
-    def _cut(self) -> None:
-        """Cut the network in two, or isolate one; connections break when somebody notices."""
-        members = list(self.nodes)
-        self.rng.shuffle(members)
-        size = self.rng.randint(1, len(members) - 1)
-        self.group = dict.fromkeys(members[:size], 1)
+    def _cut(self, first: Node, alone: bool = False) -> None:
+        """Cut the network in two; connections break when somebody notices."""
+        if self.group:
+            return
+        others = [n for n in self.nodes if n != first.peer_id]
+        self.rng.shuffle(others)
+        inside = [first.peer_id, *others[: 0 if alone else self.rng.randrange(len(others))]]
+        self.group = dict.fromkeys(inside, 1)
         for a in self.nodes.values():
             for b in sorted(a.connected):
                 if not self.reachable(a.peer_id, b):
-                    self.later(a, self.now + self.rng.uniform(0.3, 3.0), self._noticed, a, b)
-        self.at(self.now + self.rng.choice((0.3, 2.0, 8.0)) * self.rng.uniform(0.5, 1.5), self._mend)
+                    self.later(a, self.now + self.rng.random() * self.notice_s, self._noticed, a, b)
+        self.at(self.now + self.rng.choice((0.5, 5.0, 8.0)) * self.rng.uniform(0.5, 1.5), self._mend)
 
     def _noticed(self, node: Node, peer: str) -> None:
         if not self.reachable(node.peer_id, peer):
@@ -262,7 +288,7 @@ class World:
         self.at(self.now + 2.0, self._mend)  # what closed late in the trouble
 
     def _must_lead(self) -> None:
-        if not any(n.machine.leading(n.local()) for n in self.nodes.values()):
+        if self.check.last_claim_s < HEALED_S:
             raise Violation(f"at {self.now:.3f} s: nobody leads {LEADER_WITHIN_S} s after healing")
 
 

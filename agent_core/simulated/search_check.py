@@ -27,6 +27,7 @@ class Checker:
         self.leaders: dict[int, str] = {}
         self.votes: dict[tuple[str, int], str] = {}
         self.acts: list[str] = []
+        self.last_claim_s = 0.0
 
     def vote(self, vote: Vote) -> None:
         """A vote went on the wire: one a voter and term, across crashes too."""
@@ -50,6 +51,7 @@ class Checker:
         node.claim = until
         if not machine.leading(node.local()):
             return
+        self.last_claim_s = self._world.now
         for other in self._world.nodes.values():
             if other is not node and other.alive and other.machine.leading(other.local()):
                 self._fail(

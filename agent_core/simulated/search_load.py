@@ -76,7 +76,7 @@ class Load:
         world = self._world
         if world.now > QUIET_FROM_S:
             return
-        world.at(world.now + world.rng.uniform(0.3, 1.2), self._lead)
+        world.at(world.now + world.rng.expovariate(2.0), self._lead)
         for node in world.nodes.values():
             if node.alive and node.paused_until <= world.now and node.machine.leading(node.local()):
                 kind, payload = self._act(node)

@@ -152,7 +152,7 @@ class Node:
         feed.append(entry)
         if self.alive:
             self._fold([entry])
-            for peer in sorted(self.connected):
+            for peer in sorted(self.connected) if self.world.eager else ():
                 self.world.offer(self.peer_id, peer)
         return entry
 
@@ -203,6 +203,8 @@ class Node:
         if self.chain.revision != self._revision:
             self._revision = self.chain.revision
             self.world.check.committed(self)
+            if self.machine.reign is not None and self.world.rng.random() < 0.05:
+                self.world.at(self.world.now, self.world.betray, self)
         self.world.check.claims(self)
         wake = self.machine.wake_at
         if wake is not None and (at := max(self.true_time(wake) + 1e-6, self.world.now)) < self.timer_at:

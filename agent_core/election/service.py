@@ -1,0 +1,535 @@
+"""Runs the election machine on trio: streams to every member, the disk, timers, and proposals waiting for a majority."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import trio
+
+from agent_core.clock import boottime_s
+from agent_core.election import views
+from agent_core.election.acts import ACT, ACT_COMMIT, Act, ActData, ActKind
+from agent_core.election.chain import ActChain
+from agent_core.election.core import Output, Send
+from agent_core.election.machine import ElectionMachine
+from agent_core.election.messages import MAX_FRAME_BYTES, PROTOCOL, decode, encode
+from agent_core.election.model import (
+    AppendAct,
+    AppendCommit,
+    Committed,
+    Dropped,
+    DurableState,
+    Persist,
+    Probe,
+    Proposed,
+    StateChanged,
+    Timings,
+)
+from agent_core.election.scores import Observed, reckon
+from agent_core.election.views import Snapshot
+from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused
+from agent_core.feeds.model import Appender, Draft
+from agent_core.identity.signing import Signer, Verifier
+from agent_core.network import Network, Stream, StreamClosed
+from agent_core.roster.fold import GenesisPayload
+from agent_core.roster.model import Member, Policy
+from agent_core.shapes import Election
+from agent_core.views import ViewContext
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = logging.getLogger("chorus.election")
+
+#: Frames that wait for a slow peer; beyond it the oldest go, which the protocol repairs.
+OUTBOX = 256
+#: Between tries to open a stream to a connected peer (s).
+RETRY_S = 0.25
+
+
+class Durable(Protocol):
+    """Small values on disk."""
+
+    def read(self, key: str) -> bytes | None: ...
+
+    async def write(self, key: str, value: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class ElectionStatistics:
+    """Counters since the start."""
+
+    term: int
+    state: str
+    leading: bool
+    sent: int
+    received: int
+    refused: int
+    elections: int
+    committed: int
+
+
+class _Proposal:
+    """One caller waiting for its act."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.place: tuple[int, str] | None = None
+        self.act: Act | None = None
+
+
+class _Link:
+    """What goes to one peer, in order."""
+
+    def __init__(self) -> None:
+        self.frames: deque[bytes] = deque(maxlen=OUTBOX)
+        self.fresh = trio.Event()
+        self.scope = trio.CancelScope()
+
+
+class ElectionService:
+    """The election of one node. Implements :class:`~agent_core.election.acts.Proposer`.
+
+    Args:
+        network: streams and connections.
+        appender: where acts are written.
+        durable: where votes are kept.
+        chain: the chain of acts; whoever applies feed entries to it calls :meth:`chain_changed` afterwards.
+        signer: signs as this node.
+        verifier: checks the others.
+        timings: see :class:`Timings`.
+        restored: this home's memory of votes can't be trusted (SPEC section 2, Epochs).
+        rng: random delays.
+        clock: seconds that go on while the machine sleeps.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        appender: Appender,
+        durable: Durable,
+        chain: ActChain,
+        signer: Signer,
+        verifier: Verifier,
+        timings: Timings,
+        restored: bool = False,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = boottime_s,
+    ) -> None:
+        self._network = network
+        self._appender = appender
+        self._durable = durable
+        self._chain = chain
+        self._signer = signer
+        self._verifier = verifier
+        self._timings = timings
+        self._restored = restored
+        self._rng = rng or random.Random()
+        self._clock = clock
+        self._nursery: trio.Nursery | None = None
+        self._links: dict[str, _Link] = {}
+        self._observed: dict[str, Observed] = {}
+        self._disk_in, self._disk_out = trio.open_memory_channel[Callable[[], Awaitable[None]]](float("inf"))
+        self._wake = trio.Event()
+        self._changed = trio.Event()
+        self._proposals: dict[int, _Proposal] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._sent = self._received = self._refused = self._elections = 0
+        self._machine = self._new_machine()
+
+    def _new_machine(self) -> ElectionMachine:
+        self._cluster = self._chain.cluster_id
+        return ElectionMachine(
+            chain=self._chain,
+            signer=self._signer,
+            verifier=self._verifier,
+            rng=self._rng,
+            timings=self._timings,
+            durable=self._read_state(),
+            now=self._clock(),
+            restored=self._restored and bool(self._cluster),
+        )
+
+    def _read_state(self) -> DurableState:
+        raw = self._durable.read(f"election.{self._cluster}") if self._cluster else None
+        return msgspec.msgpack.decode(raw, type=DurableState) if raw else DurableState()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def leading(self) -> bool:
+        """Whether this node holds a current claim to lead, checked now."""
+        return self._machine.leading(self._clock())
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call back, synchronously, when state, term or leader change."""
+        self._watchers.append(watcher)
+
+    def snapshot(self) -> Snapshot:
+        """Everything at one instant."""
+        machine, now = self._machine, self._clock()
+        leading = machine.leading(now)
+        certain = leading or (machine.reign is None and machine.certain(now))
+        heard = machine.last_heard
+        left = ((machine.claim_until or now) if leading else heard + self._timings.lease_s) - now
+        ballot = machine.ballot
+        votes = {v.voter: v.candidate for v in machine.certificate.votes} if machine.certificate else {}
+        if ballot is not None and ballot.term == machine.term:
+            votes |= {v.voter: v.candidate for v in ballot.votes.values()}
+        return Snapshot(
+            me=machine.me,
+            state=machine.state(now),
+            term=machine.term,
+            leader=machine.leader or machine.last_leader,
+            certain=certain,
+            lease_age_s=max(
+                0.0, now - (machine.claim_until or now) + self._timings.lease_s if leading else now - heard
+            ),
+            lease_left_s=max(0.0, left) if certain else 0.0,
+            voters=machine.voters,
+            reached=frozenset(v for v in machine.voters if v == machine.me or v in machine.connected),
+            votes=votes,
+            scores=dict(machine.scores),
+            trigger=machine.trigger.value if machine.leader else "",
+            timings=self._timings,
+            last_act=machine.log.number,
+            committed_act=self._chain.tip_number,
+            timeline=self._chain.timeline(),
+            may_vote=machine.may_vote,
+            lost_vote=machine.no_vote_since is not None,
+        )
+
+    def view(self, ctx: ViewContext) -> Election:
+        """One consistent read of who leads and why."""
+        return views.election(self.snapshot(), ctx)
+
+    @property
+    def leader(self) -> str:
+        """Peer id of the leader whose lease is alive as far as is known here; else empty."""
+        if self._machine.reign is not None:
+            return self._machine.me if self.leading else ""
+        return self._machine.leader if self._machine.certain(self._clock()) else ""
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Peer ids of the voters in force, sorted."""
+        return self._machine.voters
+
+    def successor(self) -> str:
+        """Agent id of whom this node would hand over to; empty if it doesn't lead or is alone."""
+        roster, peer = self._chain.roster, self._machine.successor(self._clock())
+        member = roster.get(peer) if roster and peer else None
+        return member.agent_id if member else ""
+
+    def statistics(self) -> ElectionStatistics:
+        """Counters since the start."""
+        now = self._clock()
+        return ElectionStatistics(
+            term=self._machine.term,
+            state=self._machine.state(now).value,
+            leading=self._machine.leading(now),
+            sent=self._sent,
+            received=self._received,
+            refused=self._refused,
+            elections=self._elections,
+            committed=self._chain.tip_number + 1,
+        )
+
+    # --- operations ---------------------------------------------------------------------------------------------------
+
+    async def found(self, network_name: str, member: Member, policy: Policy) -> str:
+        """Write the genesis of a cluster with this member as its only voter; :meth:`bind` makes this node belong to it.
+
+        Args:
+            network_name: separates meshes.
+            member: the founder's record.
+            policy: how newcomers are admitted.
+
+        Returns:
+            The cluster id.
+        """
+        payload = GenesisPayload(random=secrets.token_hex(32), network=network_name, policy=policy, founder=member)
+        raw = msgspec.Raw(msgspec.json.encode(payload))
+        data = ActData(cluster="", term=0, number=0, kind=ActKind.GENESIS, payload=raw)
+        (entry,) = await self._appender.append([Draft(ACT, data)])
+        return entry.hash.hex()
+
+    async def bind(self, chain: ActChain) -> None:
+        """Belong to the chain's cluster from now on; what the old one's machine had under way is written first."""
+        if self._nursery is not None:
+            written = trio.Event()
+
+            async def mark() -> None:
+                written.set()
+
+            self._disk_in.send_nowait(mark)
+            await written.wait()
+        self._fail_all()
+        self._chain = chain
+        self._machine = self._new_machine()
+        for peer in self._links:
+            self._machine.peer_connected(peer, self._clock())
+        self._carry_out()
+
+    def chain_changed(self) -> None:
+        """Entries were applied to the chain."""
+        self._machine.poke(self._clock())
+        self._carry_out()
+
+    def mesh_rebuilding(self) -> None:
+        """The mesh is about to be rebuilt: a leader drops its claim this instant."""
+        self._machine.mesh_rebuilding(self._clock())
+        self._carry_out()
+
+    async def propose(self, kind: str, payload: msgspec.Struct) -> Act:
+        """Append an act and wait until a majority acknowledged it.
+
+        Raises:
+            NotLeader: this node doesn't lead, or lost the term meanwhile (the act may still commit, or be void).
+            NoQuorum: no majority acknowledged within the timeout.
+        """
+        token = self._machine.propose(kind, msgspec.Raw(msgspec.json.encode(payload)), self._clock())
+        if token is None:
+            raise NotLeader("Only the admin can do this, and this node isn't it.", "Ask again when a leader is known.")
+        proposal = self._proposals[token] = _Proposal()
+        self._carry_out()
+        try:
+            with trio.move_on_after(self._timings.timeout_s):
+                await proposal.done.wait()
+        finally:
+            self._proposals.pop(token, None)
+        if proposal.act is not None:
+            return proposal.act
+        if proposal.done.is_set():
+            raise NotLeader(
+                "This node lost the term before a majority acknowledged the act; it may still be committed, or be void.",
+                "Look again in a moment.",
+            )
+        raise NoQuorum("No majority of the voters acknowledged in time.", "Try again when more voters are reachable.")
+
+    async def trigger(self, reason: str = "") -> None:
+        """A person asks for an election.
+
+        Raises:
+            Refused: a new leader is in its first minute, or there is nothing to elect.
+        """
+        refusal = self._machine.trigger_election(self._clock())
+        self._carry_out()
+        if refusal:
+            raise Refused(refusal, "Try again later.")
+        log.info("election asked for: %s", reason or "no reason given")
+
+    async def resign(self) -> None:
+        """Hand over, and wait until another leads or the hand-over's time is up.
+
+        Raises:
+            NotLeader: there is nothing to resign from.
+            Refused: nobody else votes.
+        """
+        machine = self._machine
+        if machine.reign is None:
+            raise NotLeader("This node doesn't lead, so it has nothing to resign from.")
+        if machine.sole_voter:
+            raise Refused("This node is the only voter; nobody could take over.", "Bring a second node first.")
+        machine.resign(self._clock())
+        self._carry_out()
+        with trio.move_on_after(self._timings.handover_s + 2 * self._timings.round_s):
+            while not machine.certain(self._clock()) and self._machine is machine:
+                await self._changed.wait()
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part in elections until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._network.handle(PROTOCOL, self._serve)
+            self._network.watch_peers(self._peer_changed)
+            for peer in self._network.peers():
+                self._peer_changed(peer.peer_id, True, False)
+            nursery.start_soon(self._disk)
+            nursery.start_soon(self._timer)
+            nursery.start_soon(self._observe)
+            self.chain_changed()
+            task_status.started()
+
+    def _peer_changed(self, peer_id: str, connected: bool, closed_by_remote: bool) -> None:
+        if self._nursery is None:
+            return
+        if connected and peer_id not in self._links:
+            link = self._links[peer_id] = _Link()
+            self._observed.setdefault(peer_id, Observed()).up(self._clock())
+            self._nursery.start_soon(self._send_all, peer_id, link)
+            self._machine.peer_connected(peer_id, self._clock())
+        elif not connected and peer_id in self._links:
+            self._links.pop(peer_id).scope.cancel()
+            self._observed[peer_id].down(self._clock())
+            self._machine.peer_disconnected(peer_id, closed_by_remote, self._clock())
+        self._carry_out()
+
+    async def _send_all(self, peer_id: str, link: _Link) -> None:
+        """Keep one stream to a peer and send what is due, as long as it is connected."""
+        with link.scope:
+            while True:
+                try:
+                    stream = await self._network.open(peer_id, PROTOCOL)
+                except StreamClosed:
+                    await trio.sleep(RETRY_S)
+                    continue
+                try:
+                    while True:
+                        while link.frames:
+                            await stream.send(link.frames.popleft())
+                        link.fresh = trio.Event()
+                        await link.fresh.wait()
+                except StreamClosed:
+                    await trio.sleep(RETRY_S)
+                finally:
+                    with trio.CancelScope(shield=True), trio.move_on_after(1):
+                        await stream.aclose()
+
+    async def _serve(self, stream: Stream) -> None:
+        """Take what a peer sends; nothing in it may do more harm than lose itself."""
+        while True:
+            try:
+                data = await stream.receive()
+            except StreamClosed:
+                return
+            frame = decode(data) if len(data) <= MAX_FRAME_BYTES else None
+            if frame is None or frame.cluster != self._cluster or not self._cluster:
+                self._refused += 1
+                continue
+            self._received += 1
+            try:
+                self._machine.message(stream.peer_id, frame.message, self._clock())
+            except Exception:
+                self._refused += 1
+                log.exception("a message of %s was dropped", stream.peer_id)
+            self._carry_out()
+
+    async def _timer(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            at = self._machine.wake_at
+            with trio.move_on_after(float("inf") if at is None else max(0.0, at - self._clock())) as waiting:
+                await self._wake.wait()
+            if waiting.cancelled_caught:
+                self._machine.tick(self._clock())
+                self._carry_out()
+
+    async def _disk(self) -> None:
+        """One write after the other, in the order asked for."""
+        async for write in self._disk_out:
+            await write()
+
+    async def _observe(self) -> None:
+        """Reckon now and then how fit each member is to lead."""
+        while True:
+            rtt = {p.peer_id: p.rtt_ms for p in self._network.peers()}
+            roster, now = self._chain.roster, self._clock()
+            led = [r.leader for r in self._chain.timeline()[-20:]]
+            for member in roster.members.values() if roster else ():
+                mine = member.peer_id == self._machine.me
+                observed = self._observed.get(member.peer_id)
+                up = 1.0 if mine else observed.share(now) if observed else 0.0
+                self._machine.observe(member.peer_id, reckon(member, up, 0.0 if mine else rtt.get(member.peer_id), led))
+            await trio.sleep(self._timings.heartbeat_s)
+
+    # --- carrying out -------------------------------------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        for output in self._machine.take():
+            self._do(output)
+        self._wake.set()
+
+    def _do(self, output: Output) -> None:
+        machine = self._machine
+        match output:
+            case Send(to, message):
+                link = self._links.get(to)
+                if link is not None:
+                    self._sent += 1
+                    link.frames.append(encode(self._cluster, message))
+                    link.fresh.set()
+            case Persist(state, token):
+                self._disk_in.send_nowait(lambda: self._persist(machine, self._cluster, state, token))
+            case AppendAct(data, token):
+                self._disk_in.send_nowait(lambda: self._append_act(machine, data, token))
+            case AppendCommit(commit):
+                self._disk_in.send_nowait(lambda: self._append_commit(commit))
+            case Probe(peer_id):
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._probe, machine, peer_id)
+            case Proposed(token, number, hash):
+                if token in self._proposals:
+                    self._proposals[token].place = (number, hash)
+            case Dropped(token):
+                if token in self._proposals:
+                    self._proposals[token].done.set()
+            case Committed(number):
+                self._settle(number)
+            case StateChanged():
+                self._state_changed(output)
+
+    def _settle(self, number: int) -> None:
+        for proposal in self._proposals.values():
+            if proposal.place is not None and proposal.place[0] <= number and not proposal.done.is_set():
+                act = self._chain.committed[proposal.place[0]]
+                proposal.act = act if act.hash == proposal.place[1] else None
+                proposal.done.set()
+
+    def _state_changed(self, change: StateChanged) -> None:
+        if self._machine.reign is None:
+            self._fail_all()
+        if change.leader:
+            self._elections += 1
+        self._changed.set()
+        self._changed = trio.Event()
+        for watcher in self._watchers:
+            try:
+                watcher()
+            except Exception:
+                log.exception("a watcher of the election failed")
+
+    def _fail_all(self) -> None:
+        for proposal in self._proposals.values():
+            proposal.done.set()
+
+    async def _persist(self, machine: ElectionMachine, cluster: str, state: DurableState, token: int) -> None:
+        if cluster:
+            await self._durable.write(f"election.{cluster}", msgspec.msgpack.encode(state))
+        if machine is self._machine:
+            machine.persisted(token, self._clock())
+            self._carry_out()
+
+    async def _append_act(self, machine: ElectionMachine, data: ActData, token: int) -> None:
+        if machine is not self._machine:
+            return
+        try:
+            (entry,) = await self._appender.append([Draft(ACT, data)])
+        except ChorusError as exc:
+            log.warning("an act couldn't be written: %s", exc)
+            machine.act_failed(token, self._clock())
+        else:
+            machine.act_appended(token, entry.raw, self._clock())
+        self._carry_out()
+
+    async def _append_commit(self, data: msgspec.Struct) -> None:
+        try:
+            await self._appender.append([Draft(ACT_COMMIT, data)])
+        except ChorusError as exc:
+            log.warning("a commit couldn't be written; the next one covers it: %s", exc)
+
+    async def _probe(self, machine: ElectionMachine, peer_id: str) -> None:
+        result = await self._network.probe(peer_id)
+        if machine is self._machine:
+            machine.probe_result(peer_id, result, self._clock())
+            self._carry_out()

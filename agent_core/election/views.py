@@ -1,0 +1,161 @@
+"""One consistent read of the election, and what it says to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from agent_core import shapes
+from agent_core.election.acts import Chain
+from agent_core.election.chain import TermRecord
+from agent_core.election.model import Score, State, Timings
+from agent_core.views import ViewContext
+
+TIMELINE = 50
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about the election at one instant."""
+
+    me: str
+    state: State
+    term: int
+    leader: str  #: last known; empty if none ever was
+    certain: bool
+    lease_age_s: float
+    lease_left_s: float
+    voters: tuple[str, ...]
+    reached: frozenset[str]
+    votes: Mapping[str, str]  #: by voter, in this term
+    scores: Mapping[str, Score]
+    trigger: str
+    timings: Timings
+    last_act: int
+    committed_act: int
+    timeline: Sequence[TermRecord]  #: oldest first
+    may_vote: bool
+    lost_vote: bool
+
+
+def idle(chain: Chain, timings: Timings, me: str) -> Snapshot:
+    """What an offline reader can say: nothing is certain."""
+    return Snapshot(
+        me=me,
+        state=State.IDLE,
+        term=max((a.term for a in chain.committed), default=0),
+        leader=next((a.author for a in reversed(chain.committed) if a.kind == "term"), ""),
+        certain=False,
+        lease_age_s=0.0,
+        lease_left_s=0.0,
+        voters=chain.roster.voters if chain.roster else (),
+        reached=frozenset(),
+        votes={},
+        scores={},
+        trigger="",
+        timings=timings,
+        last_act=len(chain.committed) - 1,
+        committed_act=len(chain.committed) - 1,
+        timeline=(),
+        may_vote=False,
+        lost_vote=False,
+    )
+
+
+def leader(snapshot: Snapshot, ctx: ViewContext) -> shapes.Leader | None:
+    """Who leads as far as this node can prove now, or led last."""
+    if not snapshot.leader:
+        return None
+    return shapes.Leader(
+        peer_id=snapshot.leader,
+        agent_id=ctx.name(snapshot.leader),
+        term=snapshot.term,
+        certain=snapshot.certain,
+        lease_age_s=round(snapshot.lease_age_s, 3),
+        lease_left_s=round(snapshot.lease_left_s, 3),
+    )
+
+
+def voters(snapshot: Snapshot) -> shapes.Voters:
+    """How near the cluster is to not being able to decide."""
+    total = len(snapshot.voters)
+    return shapes.Voters(total=total, reachable=len(snapshot.reached), quorum=total // 2 + 1 if total else 0)
+
+
+def election(snapshot: Snapshot, ctx: ViewContext) -> shapes.Election:
+    """The Election pane and ``election show``."""
+    return shapes.Election(
+        leader=leader(snapshot, ctx),
+        term=snapshot.term,
+        state=snapshot.state.value,
+        heartbeat_s=snapshot.timings.heartbeat_s,
+        timeout_s=snapshot.timings.timeout_s,
+        voters=voters(snapshot),
+        ballots=tuple(_ballot(snapshot, ctx, v) for v in snapshot.voters),
+        timeline=tuple(_term(r, ctx) for r in reversed(snapshot.timeline[-TIMELINE:])),
+        last_act=snapshot.last_act,
+        committed_act=snapshot.committed_act,
+        why=why(snapshot, ctx),
+        trigger=snapshot.trigger,
+    )
+
+
+def _ballot(snapshot: Snapshot, ctx: ViewContext, voter: str) -> shapes.VoterInfo:
+    score = snapshot.scores.get(voter)
+    return shapes.VoterInfo(
+        peer_id=voter,
+        agent_id=ctx.name(voter),
+        reachable=voter in snapshot.reached,
+        vote=ctx.name(snapshot.votes.get(voter, "")),
+        score=None if score is None else shapes.ScoreParts(total=score.total, **msgspec.structs.asdict(score)),
+        you=voter == snapshot.me,
+        leader=snapshot.certain and voter == snapshot.leader,
+    )
+
+
+def _term(record: TermRecord, ctx: ViewContext) -> shapes.TermInfo:
+    return shapes.TermInfo(
+        term=record.term,
+        leader=ctx.name(record.leader),
+        trigger=record.trigger,
+        at=ctx.at(record.hlc),
+        certified=record.certified,
+    )
+
+
+def why(snapshot: Snapshot, ctx: ViewContext) -> str:
+    """Who leads and why not this node, in words."""
+    name, reach = ctx.name(snapshot.leader), voters(snapshot)
+    count = f"{reach.reachable} of {reach.total} voters"
+    match snapshot.state:
+        case State.IDLE:
+            return "This node belongs to no cluster yet."
+        case State.LEADER if snapshot.certain and reach.total == 1:
+            return f"You lead term {snapshot.term}: you are the only voter."
+        case State.LEADER if snapshot.certain:
+            return f"You lead term {snapshot.term}: a majority voted for you and acknowledges your heartbeats."
+        case State.LEADER:
+            return f"You were elected in term {snapshot.term}; no majority has acknowledged a heartbeat yet."
+        case State.FOLLOWER if snapshot.certain:
+            return f"{name} leads term {snapshot.term}, elected by a majority. {_standing(snapshot, name)}"
+        case State.NO_QUORUM:
+            return (
+                f"Nobody can lead: you reach {count} and a majority is {reach.quorum}. "
+                "Talking, reading and storing go on; roster changes and closing decisions wait."
+            )
+        case State.DISCOVERING:
+            return "Looking for the leader."
+        case State.STEPPING_DOWN:
+            return "You handed over; the voters choose the next leader."
+        case State.CANDIDATE | State.VOTING:
+            return f"An election is under way in term {snapshot.term}: {count} can be reached."
+    last = f" The last known leader is {name}, heard {snapshot.lease_age_s:.0f} s ago." if name else ""
+    return f"No leader is known for term {snapshot.term}.{last}"
+
+
+def _standing(snapshot: Snapshot, name: str) -> str:
+    if snapshot.lost_vote:
+        return "You have no vote until the admin promotes this node again: its home was restored."
+    if not snapshot.may_vote:
+        return "You are a member without a vote in elections."
+    return f"You are a voter and follow while {name}'s heartbeats arrive."
