@@ -101,7 +101,7 @@ class Engine:
         hits: list[Hit] = []
         for found in pattern.finditer(text):
             start, end = next((s for s in (found.span(g) for g in groups) if s[0] >= 0), found.span())
-            if end > start and (not rule.entropy or entropy(text[start:end]) >= rule.entropy):
+            if end > start and _likely(rule, text[start:end]):
                 hits.append(Hit(rule, start, end))
         return hits
 
@@ -119,6 +119,12 @@ class Engine:
                     f"The pattern of the SHHH rule {rule.id} isn't RE2: {exc}.", "Correct the rule, or remove it."
                 ) from exc
         return pattern
+
+
+def _likely(rule: Rule, secret: str) -> bool:
+    if rule.digit and not any(character.isdigit() for character in secret):
+        return False
+    return not rule.entropy or entropy(secret) >= rule.entropy
 
 
 def replace(text: str, hits: Sequence[Hit]) -> str:

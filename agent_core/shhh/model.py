@@ -41,6 +41,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         pattern: RE2 syntax. The secret is the group named ``secret``, or the whole match without one.
         keywords: lower-case literals; the pattern is tried only on texts with one of them.
         entropy: least Shannon entropy of the secret in bits a character; 0 takes any.
+        digit: whether the secret has a digit; tells generated ones from names in program text.
         match: examples that must be found, in the notation of :func:`example`.
         no_match: examples in which this rule must find nothing.
     """
@@ -52,6 +53,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     keywords: tuple[str, ...]
     tags: tuple[str, ...] = ()
     entropy: float = 0.0
+    digit: bool = False
     match: tuple[str, ...]
     no_match: tuple[str, ...] = ()
 
