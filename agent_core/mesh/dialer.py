@@ -18,6 +18,8 @@ from agent_core.network import DialResult
 #: Peers dialled at the same time; peers wanted at most; seconds after which a lost peer nobody named is given up.
 MAX_DIALS, MAX_TARGETS, GIVE_UP_S = 8, 256, 600.0
 PROBE_S = 0.5
+#: How long an accepted connection must stay open to count, and the pauses before each knock, seconds.
+_STAYS_S, _KNOCKS_S = 0.1, (0.0, 0.02, 0.05, 0.1)
 
 #: Dials one address: how it ended and, when it failed, why in a few words.
 Connect = Callable[[str, str], Awaitable[tuple[DialResult, str]]]
@@ -190,10 +192,12 @@ async def probe(addresses: Iterable[str], timeout_s: float = PROBE_S) -> DialRes
     async def knock(address: str) -> None:
         try:
             host, port, _ = parse_peer(address)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with trio.socket.socket(family, socket.SOCK_STREAM) as sock:
-                await sock.connect((host, port))
-            results.append(DialResult.CONNECTED)
+            # A dying process may close its connections just before its listener: what it still accepted is reset at once.
+            for pause_s in _KNOCKS_S:
+                await trio.sleep(pause_s)
+                if await _stays_open(host, port):
+                    results.append(DialResult.CONNECTED)
+                    break
         except (OSError, ValueError) as error:
             refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
             results.append(DialResult.REFUSED if refused else DialResult.SILENT)
@@ -208,3 +212,16 @@ async def probe(addresses: Iterable[str], timeout_s: float = PROBE_S) -> DialRes
     if asked and results == [DialResult.REFUSED] * len(asked):
         return DialResult.REFUSED
     return DialResult.SILENT
+
+
+async def _stays_open(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with trio.socket.socket(family, socket.SOCK_STREAM) as sock:
+        await sock.connect((host, port))
+        try:
+            with trio.fail_after(_STAYS_S):
+                return bool(await sock.recv(1))
+        except trio.TooSlowError:
+            return True
+        except OSError:
+            return False

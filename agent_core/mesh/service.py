@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -173,6 +173,25 @@ class LibP2PNetwork:
         if self._session is not None:
             await self._session.disconnect(peer_id)
 
+    async def dht_put(self, value: bytes) -> str:
+        """Put a record of at most 8 KiB into the DHT; returns its key.
+
+        Raises:
+            TooLarge, Unavailable: it can't be put, or the DHT is switched off.
+        """
+        key: str = await self._dht().put(value)
+        return key
+
+    async def dht_get(self, key: str) -> bytes | None:
+        """A record of the DHT by its key, or None. Raises ``Unavailable`` when the DHT is switched off."""
+        value: bytes | None = await self._dht().get(key)
+        return value
+
+    def _dht(self) -> Any:
+        if self._session is None or self._session.dht is None:
+            raise Unavailable("The DHT is switched off.", "Set dht.enabled = true.")
+        return self._session.dht
+
     def statistics(self) -> MeshStatistics:
         """The mesh in numbers."""
         c = self._counters
@@ -230,6 +249,8 @@ class LibP2PNetwork:
                 if not started:
                     started = True
                     nursery.start_soon(self._dialer.run)
+                    if self._config.mdns_interfaces:
+                        nursery.start_soon(self._discover)
                     task_status.started()
 
             while not stop.is_set():
@@ -273,6 +294,18 @@ class LibP2PNetwork:
                 log.exception("the libp2p stack ended")
             return _innermost(error)
         return "it ended by itself"
+
+    async def _discover(self) -> None:
+        from agent_core.mesh.discovery import Discovery
+
+        config = self._config
+        try:
+            await Discovery(
+                config.mdns_interfaces, config.network, self._peer_id, self._addresses, self._dialer.learn
+            ).run()
+        except Exception as error:
+            log.exception("mDNS ended")
+            self._note(f"Discovery on the local network doesn't work: {_innermost(error)}.")
 
     async def _connect(self, peer_id: str, address: str) -> tuple[DialResult, str]:
         if self._session is None:

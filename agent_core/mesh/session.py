@@ -75,6 +75,11 @@ class Session:
         self.swarm.remove_notifee(self._pubsub_notifee)
         self.swarm.register_notifee(_Notifee(self))
         self.host.set_stream_handler(HELLO, self._answer_hello)
+        self.dht: Any = None
+        if config.dht:
+            from agent_core.mesh.dht import Dht
+
+            self.dht = Dht(self.host)
         self._sockets: list[Any] = []
         self._keep_sockets()
 
@@ -94,6 +99,8 @@ class Session:
                         self._nursery = nursery
                         for topic in sorted(topics):
                             await self.gossip.join(topic)
+                        if self.dht is not None:
+                            nursery.start_soon(self.dht.run)
                         ready(self)
                         await stop.wait()
                         await self._part()
@@ -287,6 +294,8 @@ class Session:
             self._table.remember(connection.peer_id, claimed, proven=False)
         self._table.admit(connection)
         await self._pubsub_notifee.connected(self.swarm, connection.handle)
+        if self.dht is not None:
+            await self.dht.add_peer(connection.peer_id)
         self._learned(connection.peer_id, hello.peers)
 
     def _hello(self) -> Hello:

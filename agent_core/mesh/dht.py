@@ -1,0 +1,101 @@
+"""The DHT: libp2p's Kademlia on a protocol of our own, with bounded, validated records."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import libp2p.kad_dht.common
+import libp2p.kad_dht.kad_dht
+import libp2p.kad_dht.peer_routing
+import libp2p.kad_dht.provider_store
+import libp2p.kad_dht.value_store
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.id import ID
+from libp2p.records.pubkey import PublicKeyValidator
+from libp2p.records.validator import NamespacedValidator, Validator
+from libp2p.tools.anyio_service import background_trio_service
+
+from agent_core.errors import TooLarge, Unavailable
+
+KAD = "/chorus/kad/1.0.0"
+NAMESPACE = "chorus"
+MAX_RECORD_BYTES = 8 * 1024
+
+_MODULES = (
+    libp2p.kad_dht.common,
+    libp2p.kad_dht.kad_dht,
+    libp2p.kad_dht.peer_routing,
+    libp2p.kad_dht.provider_store,
+    libp2p.kad_dht.value_store,
+)
+
+
+class _Validator(Validator):  # type: ignore[misc]  # libp2p is untyped
+    """A record's key names the SHA-256 of its value, so nobody can put another one there."""
+
+    def validate(self, key: str, value: bytes) -> None:
+        if len(value) > MAX_RECORD_BYTES:
+            raise ValueError("a record that long isn't kept")
+        if key != key_of(value):
+            raise ValueError("the record isn't what its key names")
+
+    def select(self, key: str, values: list[bytes]) -> int:
+        return 0
+
+
+def key_of(value: bytes) -> str:
+    """The DHT key of a value."""
+    return f"/{NAMESPACE}/{hashlib.sha256(value).hexdigest()}"
+
+
+class Dht:
+    """Content-addressed records and provider records on the mesh.
+
+    Args:
+        host: the libp2p host.
+    """
+
+    def __init__(self, host: Any) -> None:
+        for module in _MODULES:  # `protocol_prefix` is accepted by libp2p and never used
+            module.PROTOCOL_ID = TProtocol(KAD)
+        self._kad = KadDHT(
+            host,
+            DHTMode.SERVER,
+            validator=NamespacedValidator({NAMESPACE: _Validator(), "pk": PublicKeyValidator()}),
+            validator_changed=True,
+            strict_validation=True,
+            max_peers_per_subnet=0,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with background_trio_service(self._kad):
+            await trio.sleep_forever()
+
+    async def add_peer(self, peer_id: str) -> None:
+        """A peer connected: libp2p would look for it only after ten minutes."""
+        await self._kad.routing_table.add_peer(ID.from_base58(peer_id))
+
+    async def put(self, value: bytes) -> str:
+        """Put a value; returns its key.
+
+        Raises:
+            TooLarge: over 8 KiB.
+            Unavailable: no peer took it.
+        """
+        if len(value) > MAX_RECORD_BYTES:
+            raise TooLarge(f"A record has {len(value)} bytes; at most {MAX_RECORD_BYTES} are allowed.")
+        key = key_of(value)
+        try:
+            await self._kad.put_value(key, value)
+        except Exception as error:
+            raise Unavailable(f"The DHT didn't take the record: {error}.") from error
+        return key
+
+    async def get(self, key: str) -> bytes | None:
+        """The value of a key, or None."""
+        value: bytes | None = await self._kad.get_value(key)
+        return value if value is not None and key_of(value) == key else None
