@@ -75,7 +75,7 @@ def _print(out: Output, now: Election) -> None:
             ("state", now.state),
             ("voters", f"{voters.reachable}/{voters.total} reachable, {voters.quorum} make a majority"),
             ("timing", f"heartbeat {now.heartbeat_s:g} s, timeout {now.timeout_s:g} s"),
-            ("acts", f"{now.committed_act} committed, {now.last_act} held"),
+            ("last act", f"{now.last_act}, committed up to {now.committed_act}" if now.last_act >= 0 else "none yet"),
             ("why", clean(now.why) or "-"),
         ]
     )

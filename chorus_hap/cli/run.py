@@ -188,6 +188,9 @@ class Run:
             )
         if self.options.no_start:
             raise NoNode(f"No node runs on {home}, and --no-start forbids starting one.", "Start one, or leave it out.")
+        from agent_core.settings import load
+
+        load(home, self.options.settings())  # a wrong setting is said at once, and as what it is
         self.out.say("starting a node …")
         self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
         return self._link

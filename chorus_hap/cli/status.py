@@ -17,27 +17,17 @@ def status(context: typer.Context) -> None:
     if out.json:
         out.data(now)
         return
-    stage = now.stage + (", offline" if now.offline else "")
+    who = ", ".join(filter(None, (now.kind, clean(now.role), now.authority)))
     out.facts(
         [
-            (
-                "you",
-                Cell(
-                    f"{clean(now.agent_id)} ({now.kind}, {clean(now.role)}, {now.authority or 'no authority'})", "bold"
-                ),
-            ),
-            (
-                "network",
-                f"{clean(now.network)}, cluster {now.cluster_id[:16]}"
-                if now.cluster_id
-                else f"{clean(now.network)}, no cluster yet",
-            ),
-            ("state", Cell(f"{stage} ({now.state})", "good" if now.stage == "ready" and not now.offline else "warn")),
+            ("you", Cell(f"{clean(now.agent_id)} ({who})".strip(), "bold")),
+            ("network", _network(now)),
+            ("state", _state(now)),
             ("leader", leader_words(now)),
             ("voters", voters_words(now)),
             ("peers", str(now.peers)),
             ("entries", str(now.entries)),
-            ("up", f"{span(now.uptime_s)}, {now.mode}, version {now.version}"),
+            ("up", "no node runs" if now.offline else f"{span(now.uptime_s)}, {now.mode}, version {now.version}"),
             ("home", now.home),
             ("peer id", now.peer_id),
             *(("address", address) for address in now.addresses),
@@ -48,6 +38,17 @@ def status(context: typer.Context) -> None:
         out.say("  chorus-hap --daemon --home ANOTHER --set p2p.port=0 --bootstrap " + ",".join(now.addresses[:1]))
     for note in now.notes:
         out.say(f"! {clean(note)}")
+
+
+def _network(now: Status) -> str:
+    cluster = f"cluster {now.cluster_id[:16]}" if now.cluster_id else "no cluster yet"
+    return f"{clean(now.network)}, {cluster}" if now.network else cluster
+
+
+def _state(now: Status) -> Cell:
+    if now.offline:
+        return Cell("offline", "warn")
+    return Cell(f"{now.stage} ({now.state})", "good" if now.stage == "ready" else "warn")
 
 
 def leader_words(now: Status) -> Cell:
