@@ -40,6 +40,10 @@ class EntrySource(Protocol):
         """Where a proven fork diverges, if there is one."""
         ...
 
+    def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
+        """The Merkle root over an epoch's first entries."""
+        ...
+
 
 class FoldSet:
     """The chain of acts and the domains' folds over one store.
@@ -58,14 +62,18 @@ class FoldSet:
         source: EntrySource,
         held: Callable[[Entry], bool] = lambda entry: False,
     ) -> None:
-        self.cluster_id = cluster_id
         self._source = source
         self._held = held
         self.chain = ActChain(cluster_id, verifier)
         self._floors: dict[str, tuple[int, int]] = {}
         self._clear_domains()
         if cluster_id:
-            self._fold_store()
+            self._fold_all()
+
+    @property
+    def cluster_id(self) -> str:
+        """Whose acts count; empty while the home belongs to none."""
+        return self.chain.cluster_id
 
     def _clear_domains(self) -> None:
         self.rooms = RoomsFold()
@@ -77,7 +85,7 @@ class FoldSet:
     def _domains(self) -> tuple[Fold, ...]:
         return (self.rooms, self.decisions, self.ucxl)
 
-    def _fold_store(self) -> None:
+    def _fold_all(self) -> None:
         for head in self._source.heads():
             for batch in _batches(self._source.entries(head.author, head.epoch)):
                 self._take_acts(batch)
@@ -98,6 +106,18 @@ class FoldSet:
         for author, epoch in touched:
             fresh = [e for e in entries if (e.header.author, e.header.epoch) == (author, epoch)]
             self._extend(author, epoch, fresh)
+
+    def folded(self, author: str, epoch: int) -> int:
+        """How many entries of a feed's epoch are in the domains' folds; what lies before the author came here counts."""
+        return self._applied.get((author, epoch), 0)
+
+    def heads(self) -> list[Head]:
+        """What is folded of every feed, for a cut: it may name nothing else."""
+        return [
+            Head(author=author, epoch=epoch, size=size, root=root.hex())
+            for (author, epoch), size in self._applied.items()
+            if size and (root := self._source.root_at(author, epoch, size)) is not None
+        ]
 
     def visible(self, author: str, epoch: int) -> int | None:
         """How many entries of a feed's epoch count: nothing for all of them, 0 for none."""

@@ -223,6 +223,12 @@ class Settings:
     values: Values
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = field(default=())
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """The value in force of ``section.key``."""
+        section, _, key = name.partition(".")
+        return getattr(getattr(self.values, section), key)
 
     def asked_for(self, name: str) -> bool:
         """Whether somebody set this key, rather than its default being in force."""
@@ -284,7 +290,7 @@ def load(
         if value is not None:
             raw[name], origins[name] = value, "flag"
 
-    return Settings(root, _typed(raw, origins, known), origins, tuple(warnings))
+    return Settings(root, _typed(raw, origins, known), origins, tuple(warnings), dict(flags or {}))
 
 
 def default_agent_id(kind: str) -> str:

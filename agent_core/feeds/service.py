@@ -406,6 +406,10 @@ class Feeds:
         """How many other members confirmed that they hold an entry."""
         return self._acks.holders(key, lambda peer_id: peer_id != self.me and self.accepts(peer_id))
 
+    def holds(self, peer_id: str, key: EntryKey) -> bool:
+        """Whether a peer confirmed that it holds an entry."""
+        return self._acks.holders(key, lambda peer: peer == peer_id) > 0
+
     async def wait_held(self, key: EntryKey, n: int, timeout_s: float) -> int:
         """Wait until ``n`` other members hold an entry, at most ``timeout_s`` seconds; returns how many do."""
         with trio.move_on_after(timeout_s):

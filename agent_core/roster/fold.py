@@ -71,7 +71,7 @@ def after(roster: Roster | None, act: Act) -> Roster | None:
         genesis = _read(act, GenesisPayload)
         if roster is not None or genesis is None:
             return roster
-        founder = msgspec.structs.replace(genesis.founder, voter=True)
+        founder = msgspec.structs.replace(genesis.founder, voter=True, revoked=None)
         return Roster(
             cluster_id=act.hash,
             network=genesis.network,
@@ -92,7 +92,10 @@ def _change(roster: Roster, act: Act) -> Roster | None:
             if payload is None:
                 return None
             before = roster.get(payload.member.peer_id)
-            return _put(roster, msgspec.structs.replace(payload.member, voter=before is not None and before.voter))
+            if before is not None and not before.active:
+                return None  # a revocation is for good: who comes back comes as somebody new
+            votes = before is not None and before.voter
+            return _put(roster, msgspec.structs.replace(payload.member, voter=votes, revoked=None))
         case ActKind.VOTER_ADD | ActKind.VOTER_REMOVE:
             voter = _read(act, VoterPayload)
             member = roster.get(voter.peer_id) if voter else None

@@ -71,11 +71,13 @@ class Door:
         """
         data = draft.data
         # Most headers hold nothing suspicious: one look at their JSON saves taking them apart.
-        if self._engine.suspects(msgspec.json.encode(data).decode()):
-            plain = msgspec.to_builtins(data)
+        encoded = msgspec.json.encode(data)
+        if self._engine.suspects(encoded.decode()):
+            # By way of JSON, since a header may hold raw JSON of its own.
+            plain = msgspec.json.decode(encoded)
             clean = self._walk(plain, "feed", "")
             if clean != plain:
-                data = msgspec.convert(clean, type(data))
+                data = msgspec.json.decode(msgspec.json.encode(clean), type=type(data))
         body = draft.body if draft.body is None else self._bytes(draft.body, "feed", "body")
         self._passed += 1
         return draft if data is draft.data and body is draft.body else with_fields(draft, data=data, body=body)

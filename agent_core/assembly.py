@@ -1,0 +1,490 @@
+"""The rooms of one node, built in order and connected: who tells whom what, and what the facade sees of them."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from agent_core.api import http, live, views
+from agent_core.api.operations import Facade
+from agent_core.api.parts import NodeParts, Sources
+from agent_core.api.sessions import SessionKind
+from agent_core.clock import HybridClock, wall_ms
+from agent_core.decisions.closer import Closer
+from agent_core.decisions.fold import DecisionsFold
+from agent_core.decisions.service import DecisionsService
+from agent_core.election.model import Timings
+from agent_core.election.service import ElectionService
+from agent_core.errors import ChorusError
+from agent_core.feeds.heads import FeedHead
+from agent_core.feeds.model import Entry, EntryKey, Head
+from agent_core.feeds.service import Feeds
+from agent_core.feeds.store import Store
+from agent_core.folds import FoldSet
+from agent_core.hmmm.fold import RoomsFold
+from agent_core.hmmm.machine import Periods
+from agent_core.hmmm.service import RoomsService
+from agent_core.identity import keys
+from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
+from agent_core.mesh.config import MeshConfig
+from agent_core.mesh.service import LibP2PNetwork
+from agent_core.ports import choose
+from agent_core.roster.model import Authority, Kind, Policy, VoterUse
+from agent_core.roster.service import CLUSTER_KEY, RosterService
+from agent_core.roster.settings import Applicant, RosterSettings
+from agent_core.settings import default_agent_id
+from agent_core.shapes import KEYED_SLICES, STATE_SLICES, Election, PeerInfo, Status, Verification
+from agent_core.shhh.door import Door
+from agent_core.shhh.engine import builtin
+from agent_core.telemetry.health import HealthMonitor, node_checks
+from agent_core.telemetry.metrics import Metrics
+from agent_core.telemetry.supervisor import Run
+from agent_core.ucxl.fold import UcxlFold
+from agent_core.ucxl.service import UcxlService
+from agent_core.version import VERSION
+from agent_core.views import ViewContext
+from agent_core.wire import topics
+from agent_core.wire.judge import Standing
+from agent_core.wire.service import Received, Speaker, Wire
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from agent_core.node import Node
+
+log = logging.getLogger("chorus.node")
+
+_HEADS_WAITING = 256
+
+
+class Assembly:
+    """Everything behind the facade of one node.
+
+    Args:
+        node: the node's life: settings, notes, sessions, slices.
+        store: the open store.
+        door: SHHH.
+
+    Raises:
+        StoreError: the identity can't be used.
+        PortInUse: a port that was asked for is taken.
+        ConfigError: settings that don't go together.
+    """
+
+    def __init__(self, node: Node, store: Store, door: Door) -> None:
+        self._node, self._store = node, store
+        self.identity = keys.load_or_create(node.home.identity, node.kind)
+        signer, self._verifier = Ed25519Signer(self.identity.seed), Ed25519Verifier()
+        self._me = self.identity.peer_id
+        self._clock = HybridClock(wall_ms, store.latest_hlc(self._me))
+        values = node.settings.values
+        self._agent_id = values.agent.id or default_agent_id(self.identity.kind.value)
+        self._role = values.agent.role or ("operator" if self.identity.kind is Kind.HUMAN else "agent")
+
+        self.network = LibP2PNetwork(self._mesh_config(), node.note)
+        self.feeds = Feeds(
+            store,
+            signer,
+            self._verifier,
+            self._clock,
+            door=door.draft,
+            network=self.network,
+            instance=node.home.instance,
+            interval_s=values.feeds.exchange_s,
+        )
+        bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
+        self.folds = FoldSet(bound, self._verifier, store, self.feeds.held)
+        self.election = ElectionService(
+            network=self.network,
+            appender=self.feeds,
+            durable=self.feeds,
+            chain=self.folds.chain,
+            signer=signer,
+            verifier=self._verifier,
+            rng=random.Random(),
+            timings=Timings(
+                heartbeat_s=values.election.heartbeat_s,
+                timeout_s=values.election.timeout_s,
+                discovery_s=values.cluster.discovery_s,
+                stability_s=values.election.stability_s,
+            ),
+            restored=self.feeds.no_vote,
+        )
+        self.roster = self._roster(signer)
+        self.wire = Wire(
+            self.network,
+            Speaker(self._agent_id, self._role, "human" if self.identity.kind is Kind.HUMAN else "agent"),
+            self._clock,
+            self._standing,
+            door=door.text,
+        )
+        self.hmmm = RoomsService(
+            self.feeds,
+            lambda: self.folds.rooms,
+            self.context,
+            store.heads,
+            lambda address: self.ucxl.latest(address),
+            self._periods,
+        )
+        self.decisions = DecisionsService(self.feeds, lambda: self.folds.decisions, self.context)
+        self.ucxl = UcxlService(self.feeds, lambda: self.folds.ucxl, self.context)
+        self.closer = Closer(
+            lambda: self.folds.decisions, self.context, self.election, self.folds.heads, self.ucxl.record
+        )
+        sources = Sources(
+            status=self.status,
+            election=self.election_view,
+            peers=self.peers,
+            context=self.context,
+            folds=_Current(self),
+            entries=store,
+            findings=builtin().find,
+            periods=self._periods,
+        )
+        self.facade = Facade(
+            NodeParts(
+                sources=sources,
+                election=self.election,
+                rooms=self.hmmm,
+                decisions=self.decisions,
+                addresses=self.ucxl,
+                feeds=self.feeds,
+                verify=self._verify,
+                sessions=node.sessions,
+            )
+        )
+        self.live = live.Live(node.hub, self.facade, sources)
+        self.monitor = HealthMonitor(node_checks(node.home.root, self.feeds, self.status), lambda: self.status().stage)
+        self.metrics = Metrics(self.status)
+        self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)
+        self._connect(door)
+
+    def _mesh_config(self) -> MeshConfig:
+        values = self._node.settings.values
+        host = values.p2p.host
+        family = "ip6" if ":" in host else "ip4"
+        port = self._port("p2p", host, values.p2p.port)
+        return MeshConfig(
+            seed=self.identity.seed,
+            listen=(f"/{family}/{host}/tcp/{port}",),
+            bootstrap=values.bootstrap.peers,
+            network=values.cluster.network,
+            mdns_interfaces=values.mdns.interfaces,
+            dht=values.dht.enabled,
+            max_connections=values.p2p.max_connections,
+            redial_min_s=values.p2p.redial_min_s,
+            redial_max_s=values.p2p.redial_max_s,
+        )
+
+    def _port(self, section: str, host: str, wanted: int) -> int:
+        """The port to use for a section, remembered in the home for the next start."""
+        name = f"{section}.port"
+        remembered = int(self._store.read(f"port.{section}") or b"0")
+        choice = choose(name, host, wanted, asked=self._node.settings.asked_for(name), remembered=remembered)
+        self._node.note(choice.note)
+        if choice.port and choice.port != remembered:
+            self._store.write(f"port.{section}", str(choice.port).encode())
+        self._node.ports[section] = choice.port
+        return choice.port
+
+    def _roster(self, signer: Ed25519Signer) -> RosterService:
+        node = self._node
+        values = node.settings.values
+        return RosterService(
+            network=self.network,
+            signer=signer,
+            verifier=self._verifier,
+            me=Applicant(
+                self._agent_id,
+                self._role,
+                self.identity.kind,
+                self.identity.age_recipient,
+                values.agent.capabilities,
+            ),
+            voter_use=self._voter_use(),
+            settings=RosterSettings(
+                network=values.cluster.network,
+                policy=Policy(values.cluster.policy),
+                found=values.cluster.found,
+                nobody_to_look_for=not values.bootstrap.peers and not values.mdns.interfaces,
+                beyond_loopback=not _is_loopback(values.p2p.host),
+                force_open=values.cluster.force_open,
+                discovery_s=values.cluster.discovery_s,
+                demote_s=values.election.demote_s,
+            ),
+            durable=self.feeds,
+            appender=self.feeds,
+            chain=lambda: self.folds.chain,
+            proposer=self.election,
+            leader=lambda: self.election.leader,
+            found=lambda member, policy: self.election.found(values.cluster.network, member, policy),
+            on_bound=self._bind,
+            caught_up=self._caught_up,
+            heads=self._act_heads,
+        )
+
+    def _connect(self, door: Door) -> None:
+        """Who is told of what."""
+        self.feeds.accepts = self.roster.accepts
+        self.feeds.may_purge = self._may_purge
+        self.feeds.announce = self._announce
+        self.feeds.on_entries(self._entries_stored)
+        self.feeds.on_fork(self._forked)
+        self.wire.subscribe("feed.head", self._head_heard)
+        self.wire.tap(self.live.traffic)
+        self.election.watch(self._election_changed)
+        self.network.watch_peers(lambda peer, connected, by_remote: self.live.peers_changed())
+        for family, part in (
+            ("p2p", self.network),
+            ("pubsub", self.wire),
+            ("feeds", self.feeds),
+            ("election", self.election),
+            ("hmmm", self.hmmm),
+            ("decisions", self.closer),
+            ("shhh", door),
+            ("runtime", self._node.supervisor),
+        ):
+            self.metrics.add(family, part.statistics)
+
+    def services(self) -> Iterator[tuple[str, Run]]:
+        """The services in the order in which they start; the mesh last, so that nothing arrives before its handler."""
+        yield "feeds", self.feeds.run
+        yield "wire", self.wire.run
+        yield "election", self.election.run
+        yield "roster", self.roster.run
+        yield "hmmm", self.hmmm.run
+        yield "decisions", self.closer.run
+        yield "heads", self._gossip_heads
+        yield from self._web()
+        yield "mesh", self.network.run
+
+    def _web(self) -> Iterator[tuple[str, Run]]:
+        node = self._node
+        values = node.settings.values
+        if node.sessions.owned and not values.http.enabled:
+            return
+        parts = http.HttpParts(
+            dispatcher=node.dispatcher,
+            hub=node.hub,
+            health=self.monitor.health,
+            ready=self.monitor.ready,
+            startup=self.monitor.startup,
+            metrics=self.metrics.text,
+            token=http.token_of(node.home.token),
+        )
+        web = http.Http(parts)
+        for section, wanted, application in (
+            ("api", values.api.port, web.api),
+            ("health", values.health.port, web.health),
+            ("metrics", values.metrics.port, web.metrics),
+        ):
+            if wanted != "off":
+                listener = http.bind(self._port(section, values.http.host, wanted), values.http.host)
+                node.ports[section] = listener.getsockname()[1]
+                yield section, functools.partial(http.serve, application(), listener)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    async def _bind(self, cluster: str) -> None:
+        """This node belongs to another cluster now: fold its acts and its members' entries."""
+        self.folds = FoldSet(cluster, self._verifier, self._store, self.feeds.held)
+        await self.election.bind(self.folds.chain)
+        self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)
+
+    def _entries_stored(self, entries: Sequence[Entry]) -> None:
+        roster = self.folds.roster
+        self.folds.apply(entries)
+        self.election.chain_changed()
+        if self.folds.roster is not roster:
+            self.wire.roster_changed()
+        self.roster.changed()
+        self.closer.wake()
+        self.hmmm.wake()
+        self.live.entries_stored(entries)
+
+    def _forked(self, author: str, epoch: int) -> None:
+        self.folds.forked(author, epoch)
+        self.live.node_changed()
+
+    def _announce(self, head: FeedHead) -> None:
+        """Gossip a head; one that finds the queue full is repaired by replication."""
+        with suppress(trio.WouldBlock):
+            self._heads_in.send_nowait(head)
+
+    async def _gossip_heads(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        async for head in self._heads_out:
+            try:
+                await self.wire.publish(topics.FEEDS, "feed.head", head)
+            except ChorusError as exc:
+                log.warning("a feed head was not announced: %s", exc)
+
+    def _head_heard(self, message: Received) -> None:
+        self.feeds.receive_head(message.peer, message.data)
+
+    def _election_changed(self) -> None:
+        self.roster.changed()
+        self.closer.wake()
+        self.live.election_changed()
+
+    def sessions_changed(self) -> None:
+        """A face came or went: what this node may be made a voter as depends on them."""
+        self.roster.set_voter_use(self._voter_use())
+
+    def _voter_use(self) -> VoterUse:
+        sessions = self._node.sessions
+        if not sessions.owned or self._node.settings.values.election.voter:
+            return VoterUse.FULL
+        return VoterUse.SPARE if sessions.kinds[SessionKind.CONSOLE] else VoterUse.NEVER
+
+    async def part(self, hand_over_s: float, leave_s: float) -> None:
+        """Hand the lead over and take leave as a voter, before a clean end."""
+        with trio.move_on_after(hand_over_s):
+            if self.election.successor():
+                await self.election.resign()
+        await self.roster.take_leave(leave_s)
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    def _standing(self, peer_id: str) -> Standing:
+        # Before the roster is known there is nobody to tell strangers from members; feeds are checked by themselves.
+        return self.roster.standing(peer_id) if self.roster.roster is not None else Standing.MEMBER
+
+    def _caught_up(self, peer_id: str) -> bool:
+        """Whether a member holds the acts this node holds."""
+        heads = self._act_heads()
+        return bool(heads) and all(
+            peer_id == h.author or self.feeds.holds(peer_id, EntryKey(h.author, h.epoch, h.size - 1)) for h in heads
+        )
+
+    def _act_heads(self) -> Sequence[Head]:
+        """The feeds that hold the committed acts, as far as they do."""
+        sizes: dict[tuple[str, int], int] = {}
+        for act in self.folds.chain.committed:
+            sizes[act.author, act.epoch] = max(act.seq + 1, sizes.get((act.author, act.epoch), 0))
+        return [
+            Head(author=a, epoch=e, size=n, root=root.hex())
+            for (a, e), n in sizes.items()
+            if (root := self._store.root_at(a, e, n)) is not None
+        ]
+
+    def _may_purge(self, purger: str, target: EntryKey) -> bool:
+        roster = self.folds.roster
+        member = roster.get(purger) if roster else None
+        return member is not None and member.active and member.authority is Authority.MASTER
+
+    @property
+    def _periods(self) -> Periods:
+        values = self._node.settings.values.hmmm
+        return Periods(round(values.objection_agents_s * 1000), round(values.objection_human_s * 1000))
+
+    def context(self) -> ViewContext:
+        """The surroundings of a view, taken now."""
+        return ViewContext(
+            me=self._me,
+            chain=self.folds.chain,
+            bodies=self.feeds,
+            now_ms=wall_ms(),
+            online=frozenset(p.peer_id for p in self.network.peers()),
+            held=self.folds.folded,
+        )
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """The live connections."""
+        return views.connections(self.context(), self._store, self.network.peers())
+
+    def election_view(self) -> Election:
+        """One consistent read of who leads and why."""
+        return self.election.view(self.context())
+
+    def status(self) -> Status:
+        """How the node and its cluster stand, the leader read once."""
+        node, roster = self._node, self.folds.roster
+        election = self.election_view()
+        member = roster.get(self._me) if roster else None
+        return Status(
+            peer_id=self._me,
+            agent_id=member.agent_id if member else self._agent_id,
+            role=member.role if member else self._role,
+            kind=self.identity.kind.value,
+            authority=member.authority.value if member else "",
+            network=node.settings.values.cluster.network,
+            cluster_id=self.roster.cluster_id,
+            leader=election.leader,
+            term=election.term,
+            state=election.state,
+            stage=self._stage(election),
+            voters=election.voters,
+            peers=len(self.network.peers()),
+            addresses=tuple(self.network.addresses),
+            entries=self._store.entry_count,
+            uptime_s=node.uptime_s,
+            version=VERSION,
+            home=str(node.home.root),
+            mode=node.sessions.mode,
+            sessions=len(node.sessions),
+            voter=member is not None and member.voter,
+            lone=self.roster.lone,
+            clock_skew_s=self.feeds.skew_s,
+            notes=(*node.notes, *self.roster.notes, *node.supervisor.notes(), *self._doubts()),
+            ports=dict(node.ports),
+        )
+
+    def _stage(self, election: Election) -> str:
+        if self._node.stage != "up":
+            return self._node.stage
+        if self._node.supervisor.notes():
+            return "degraded"
+        if self.roster.stage != "member":
+            left = self.roster.looking_left_s
+            return (
+                f"{self.roster.stage} {left:.0f} s"
+                if left and self.roster.stage.startswith("looking")
+                else self.roster.stage
+            )
+        return "member" if election.state in ("idle", "discovering") else "ready"
+
+    def _doubts(self) -> Sequence[str]:
+        return (self.feeds.restored,) if self.feeds.restored else ()
+
+    async def _verify(self) -> Verification:
+        """Check the store through a connection of its own, in a thread."""
+
+        def check() -> Verification:
+            store = Store.open(self._node.home.store, read_only=True)
+            try:
+                return store.verify(self._verifier)
+            finally:
+                store.close()
+
+        return await trio.to_thread.run_sync(check)
+
+
+class _Current:
+    """The folds in force, by their names: the set is replaced when the node moves to another cluster."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+
+    @property
+    def rooms(self) -> RoomsFold:
+        return self._assembly.folds.rooms
+
+    @property
+    def decisions(self) -> DecisionsFold:
+        return self._assembly.folds.decisions
+
+    @property
+    def ucxl(self) -> UcxlFold:
+        return self._assembly.folds.ucxl
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback

@@ -1,0 +1,261 @@
+"""The composition root: builds the rooms in order, supervises them, shuts down in reverse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from agent_core.api import live
+from agent_core.api.control import ControlServer, Greeting
+from agent_core.api.dispatch import Dispatcher
+from agent_core.api.sessions import Sessions
+from agent_core.api.slices import SliceHub
+from agent_core.clock import wall_ms
+from agent_core.errors import ChorusError
+from agent_core.feeds.store import Store
+from agent_core.home import Home, HomeLock, write_whole
+from agent_core.ids import uuid7
+from agent_core.roster.model import Kind
+from agent_core.settings import Settings, catalogue, default_agent_id, load
+from agent_core.shapes import Status, Voters
+from agent_core.shhh.door import Door
+from agent_core.telemetry import logs
+from agent_core.telemetry.supervisor import Supervisor
+from agent_core.version import VERSION
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from agent_core.assembly import Assembly
+
+log = logging.getLogger("chorus.node")
+
+#: How long a leader that is told to end may take to hand over, and a console's voter to take leave, seconds.
+HAND_OVER_S = 3.0
+LEAVE_S = 3.0
+
+
+class Node:
+    """One node on one home, from its lock to its last byte.
+
+    Args:
+        settings: the settings in force.
+        kind: what a new home's identity is made as; an existing one keeps its own.
+        owned: started by a face: ends some seconds after the last one leaves (SPEC section 0).
+    """
+
+    def __init__(self, settings: Settings, kind: Kind, *, owned: bool) -> None:
+        self.settings = settings
+        self.home = Home(settings.home)
+        self.kind = kind
+        self.stage = "starting"
+        self.notes: list[str] = list(settings.warnings)
+        self.ports: dict[str, int] = {}
+        self.begun = time.monotonic()
+        self._stop = trio.Event()
+        self.hub = SliceHub()
+        self.sessions = Sessions(owned=owned, changed=self._sessions_changed)
+        self.supervisor = Supervisor(self._changed)
+        self.dispatcher = Dispatcher(self.starting_status)
+        self.greeting = Greeting(VERSION, uuid7(wall_ms()))
+        self.control = ControlServer(self.home.socket, self.greeting, self.dispatcher, self.hub, self.sessions)
+        self.assembly: Assembly | None = None
+        live.expect_slices(self.hub)
+        live.status_while_starting(self.hub, self.starting_status)
+
+    def stop(self) -> None:
+        """Ask the node to end cleanly; :meth:`run` returns when it has."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped, or until an owned node is abandoned.
+
+        Raises:
+            ChorusError: the node can't start; the sentence says why and what to do.
+        """
+        self.home.create()
+        with HomeLock(self.home), self._files():
+            door = Door(self._audit_key())
+            logs.configure(
+                self.home.log,
+                level=self.settings.values.log.level,
+                redact=door.log,
+                stderr=not self.sessions.owned,
+            )
+            log.info("node %s starts on %s", VERSION, self.home.root)
+            async with trio.open_nursery() as faces:
+                await faces.start(self.hub.run)
+                await faces.start(self.control.run)
+                self._write_node_file()
+                faces.start_soon(self._end_when_abandoned)
+                self.stage = "store"
+                store = Store.open(self.home.store)
+                try:
+                    await self._live(store, door)
+                finally:
+                    store.close()
+                faces.cancel_scope.cancel()
+            log.info("node ended")
+
+    async def _live(self, store: Store, door: Door) -> None:
+        from agent_core.assembly import Assembly
+
+        self.stage = "identity"
+        built = self.assembly = Assembly(self, store, door)
+        self.greeting.peer_id = built.identity.peer_id
+        async with trio.open_nursery() as services:
+            self.stage = "listening"
+            for name, service in built.services():
+                await services.start(self.supervisor.run, name, service)
+            self.stage = "up"
+            self._write_node_file()
+            self.dispatcher.open(built.facade)
+            self._changed()
+            await self._stop.wait()
+            self.stage = "ending"
+            await self._part(built)
+            services.cancel_scope.cancel()
+
+    async def _part(self, built: Assembly) -> None:
+        """Hand over and take leave, so that nobody has to notice by a timeout."""
+        with trio.move_on_after(HAND_OVER_S + LEAVE_S):
+            try:
+                await built.part(HAND_OVER_S, LEAVE_S)
+            except ChorusError as exc:
+                log.warning("parting: %s", exc)
+
+    async def _end_when_abandoned(self) -> None:
+        await self.sessions.abandoned()
+        self.stop()
+
+    def starting_status(self) -> Status:
+        """How the node stands while its rooms are being built."""
+        values = self.settings.values
+        return Status(
+            peer_id=self.greeting.peer_id,
+            agent_id=values.agent.id or default_agent_id(self.kind.value),
+            role=values.agent.role,
+            kind=self.kind.value,
+            authority="",
+            network=values.cluster.network,
+            cluster_id="",
+            leader=None,
+            term=0,
+            state="idle",
+            stage=self.stage,
+            voters=Voters(),
+            peers=0,
+            addresses=(),
+            entries=0,
+            uptime_s=self.uptime_s,
+            version=VERSION,
+            home=str(self.home.root),
+            mode=self.sessions.mode,
+            sessions=len(self.sessions),
+            notes=tuple(self.notes),
+        )
+
+    def reload(self) -> None:
+        """Read the settings again; says what can't change while the node runs (SPEC section 17)."""
+        old = self.settings
+        try:
+            new = load(old.home, old.flags)
+        except ChorusError as exc:
+            self.note(f"The settings were not reloaded: {exc}")
+            return
+        logging.getLogger().setLevel(new.values.log.level.upper())
+        changed = [
+            s.name for s in catalogue() if new.value(s.name) != old.value(s.name) and not s.name.startswith("log.")
+        ]
+        self.settings = new
+        if changed:
+            self.note(f"Changed settings that need a restart: {', '.join(changed)}.")
+
+    @property
+    def uptime_s(self) -> float:
+        return round(time.monotonic() - self.begun, 3)
+
+    def note(self, sentence: str) -> None:
+        """Tell the person something; the same sentence once."""
+        if sentence and sentence not in self.notes:
+            self.notes.append(sentence)
+            del self.notes[:-20]
+            log.warning("%s", sentence)
+            self._changed()
+
+    def _changed(self) -> None:
+        self.hub.mark("status", "attention")
+
+    def _sessions_changed(self) -> None:
+        if self.assembly is not None:
+            self.assembly.sessions_changed()
+        self._changed()
+
+    # --- files in the home --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _files(self) -> Iterator[None]:
+        """``run/node.json`` while the node is up; ``run/failure.json`` after a start that failed."""
+        self.home.failure.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            self.home.node_file.unlink(missing_ok=True)
+
+    def _write_node_file(self) -> None:
+        content = {
+            "pid": os.getpid(),
+            "start_time": _start_time(),
+            "version": VERSION,
+            "mode": self.sessions.mode,
+            "ports": self.ports,
+            "socket": str(self.home.socket),
+            "log": str(self.home.log),
+        }
+        write_whole(self.home.node_file, json.dumps(content).encode())
+
+    def _audit_key(self) -> bytes:
+        """The key of SHHH's audit hashes, kept in the home so that equal secrets can be told apart from others."""
+        path = self.home.root / "shhh.key"
+        if not path.exists():
+            write_whole(path, os.urandom(32))
+        return hashlib.sha256(b"chorus-hap shhh audit v1\n" + path.read_bytes()).digest()
+
+
+def _start_time() -> int:
+    """When this process began, in clock ticks since boot (proc(5), field 22): tells a pid used twice apart."""
+    stat = Path("/proc/self/stat").read_text("ascii", "replace")
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+async def run(settings: Settings, kind: Kind, *, owned: bool) -> None:
+    """Run a node until SIGTERM or SIGINT, or until an owned one is abandoned. SIGHUP reads the settings again.
+
+    Raises:
+        ChorusError: it can't start.
+    """
+    node = Node(settings, kind, owned=owned)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_heed_signals, node)
+        await node.run()
+        nursery.cancel_scope.cancel()
+
+
+async def _heed_signals(node: Node, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async for number in signals:
+            if number == signal.SIGHUP:
+                node.reload()
+            else:
+                node.stop()
