@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import libp2p.network.connection.swarm_connection as swarm_connection_module
 import libp2p.pubsub.gossipsub as gossipsub_module
 import libp2p.pubsub.pubsub as pubsub_module
 import libp2p.transport.tcp.tcp as tcp_module
@@ -80,6 +81,8 @@ def apply() -> None:
     tcp_module._set_reuse_flags = _reuse_address_only
     pubsub_module.env_to_send_in_RPC = gossipsub_module.env_to_send_in_RPC = _own_record
     pubsub_module.maybe_consume_signed_record = gossipsub_module.maybe_consume_signed_record = _consume_record
+    # It logs with the root logger's functions, and those set a handler for stderr up when there is none.
+    swarm_connection_module.logging = logging.getLogger("libp2p.network.connection")
     _applied = True
 
 

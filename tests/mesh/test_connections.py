@@ -176,3 +176,29 @@ async def _crash() -> None:
 def test_importing_the_mesh_imports_neither_libp2p_nor_zeroconf() -> None:
     code = "import sys, agent_core.mesh; sys.exit(any(m in sys.modules for m in ('libp2p', 'zeroconf', 'multiaddr')))"
     assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+
+
+def test_nothing_is_written_to_the_terminal() -> None:
+    code = """
+import trio
+from tests.support.meshes import config, connected, running
+from tests.support.network_conformance import eventually
+
+async def main():
+    async with running(config(1)) as (a,):
+        async with running(config(2, a.addresses[0])) as (b,):
+            await eventually(lambda: connected(a, b))
+        await eventually(lambda: not a.peers())
+
+trio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_patches_notice_another_libp2p(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agent_core.mesh import compat
+
+    monkeypatch.setattr(compat, "VERSION", "0.8.0")
+    with pytest.raises(RuntimeError, match=r"libp2p 0\.8\.1 is installed; this mesh needs 0\.8\.0"):
+        compat.check()
