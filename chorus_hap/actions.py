@@ -7,7 +7,7 @@ them can say what isn't so. Imports no Textual.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chorus_hap.store import Connection
@@ -93,7 +93,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("diff", ("d",), "compare this version with the one before", _in("ucxl"), footer="diff"),
     Action("older", ("left_square_bracket",), "older version", _in("ucxl"), footer="older"),
-    Action("newer", ("right_square_bracket",), "newer version", _in("ucxl")),
+    Action("newer", ("right_square_bracket",), "newer version", _in("ucxl"), footer="newer"),
     Action("next_box", ("tab",), "next box, or roster and live connections", footer="next box"),
     Action("previous_box", ("shift+tab",), "previous box"),
     Action(
@@ -111,7 +111,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("pause", ("space",), "pause; collecting goes on", _in("traffic", "log"), footer="pause"),
     Action("follow", ("f",), "follow the newest", _in("traffic", "log"), footer="follow"),
     Action("filter", ("slash",), "filter this list", _LISTS, footer="filter"),
-    Action("sort", ("s",), "sort by the next column", _in("members", "decisions", "election", "attention")),
+    Action("sort", ("s",), "sort by the next column", _in("members", "decisions", "election", "attention"), footer="sort"),
     Action("copy", ("y",), "copy", footer="copy"),
     Action("command", ("colon",), "type a command", footer="command"),
     Action("palette", ("ctrl+p",), "all actions", hidden=True),
@@ -121,7 +121,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("screenshot", ("S",), "save this screen as SVG"),
     Action("speak", (), "speak as this agent", hidden=True),
     Action("retry", (), "start the node again", hidden=True),
-    Action("quit", ("q", "ctrl+q"), "quit; says what happens to the node"),
+    Action("quit", ("q", "ctrl+q"), "quit; says what happens to the node", footer="quit"),
     Action("leave_running", ("Q",), "quit and leave the node running"),
 )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.containers import Container
+from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from agent_core.clock import wall_ms
@@ -87,6 +87,10 @@ class Actions(Provider):
             title = action.title[:1].upper() + action.title[1:] + (f"   {key}" if key else "")
             out.append((title, lambda a=action: app.perform(a), app.refusal(action)))  # type: ignore[misc]
         return out
+
+
+class Main(Screen[None], inherit_bindings=False):
+    """The screen of the panes; every key of it is the registry's."""
 
 
 class ConsoleApp(App[str]):
@@ -192,26 +196,37 @@ class ConsoleApp(App[str]):
         small = width < MIN_COLUMNS or height < MIN_ROWS
         self.set_class(width >= 110, "-wide")
         self.set_class(height >= 36, "-tall")
-        if not self.query("#toosmall"):
+        if not self.main.query("#toosmall"):
             return
-        note = self.query_one("#toosmall", Static)
+        note = self.main.query_one("#toosmall", Static)
         note.display = small
         note.update(
             f"This terminal has {width} × {height} cells; chorus-hap needs {MIN_COLUMNS} × {MIN_ROWS}. Make it larger."
         )
-        self.query_one("#body").display = not small
+        self.main.query_one("#body").display = not small
         for bar in ("#status", "#tabs", "#footer"):
-            self.query_one(bar).display = not small
+            self.main.query_one(bar).display = not small
 
     def on_resize(self, event: Any) -> None:
         self._fit(event.size.width, event.size.height)
+
+    @property
+    def main(self) -> Screen[Any]:
+        """The screen of the panes, whatever lies over it."""
+        return self.screen_stack[0]
+
+    def _painted(self) -> list[Painted]:
+        return [widget for screen in self.screen_stack for widget in screen.query(Painted)]
+
+    def get_default_screen(self) -> Screen[Any]:
+        return Main(id="_default")
 
     # --- keeping up with the store ------------------------------------------------------------------------------------
 
     @property
     def pane(self) -> Pane | None:
         """The pane that is shown."""
-        found = self.query(f"#pane-{self.pane_name}") if self.pane_name else None
+        found = self.main.query(f"#pane-{self.pane_name}") if self.pane_name else None
         pane = found.first() if found else None
         return pane if isinstance(pane, Pane) else None
 
@@ -221,7 +236,7 @@ class ConsoleApp(App[str]):
         if not changed:
             return
         if changed & {"status", "attention", CONNECTION}:
-            self.query_one(StatusLine).refresh()
+            self.main.query_one(StatusLine).refresh()
         if "attention" in changed:
             self._attend()
         if CONNECTION in changed:
@@ -231,7 +246,7 @@ class ConsoleApp(App[str]):
             pane.sync()
 
     def _tick(self) -> None:
-        self.query_one(StatusLine).refresh()
+        self.main.query_one(StatusLine).refresh()
         pane = self.pane
         if pane is not None and (pane.ticks or not self.store.live):
             pane.sync()
@@ -241,7 +256,7 @@ class ConsoleApp(App[str]):
         away = self.store.connection.state in ("away", "failed", "stopped")
         if away != self.look.away:
             self.look = Look(self.look.palette, self.look.glyphs, away)
-            for painted in self.query(Painted):
+            for painted in self._painted():
                 painted.refresh()
         self._age()
         if self.store.connection.state in ("failed", "stopped") and not isinstance(self.screen, Trouble):
@@ -250,18 +265,16 @@ class ConsoleApp(App[str]):
             self.pop_screen()
 
     def _age(self) -> None:
-        body = self.query_one("#body")
+        body = self.main.query_one("#body")
         body.set_class(self.look.away, "-away")
 
     def _attend(self) -> None:
         items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
         new = {i.id for i in items} - self._known_attention
-        if new and self._known_attention | new != new:
-            self.bell()
-        elif new and not self._known_attention:
+        if new:
             self.bell()
         self._known_attention = {i.id for i in items}
-        self.query_one(Tabs).refresh()
+        self.main.query_one(Tabs).refresh()
         self._window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
 
     def _window_title(self, title: str) -> None:
@@ -277,17 +290,17 @@ class ConsoleApp(App[str]):
 
         if name not in {p for _, p, _ in PANES}:
             name = "overview"
-        body = self.query_one("#body")
-        fresh = not self.query(f"#pane-{name}")
+        body = self.main.query_one("#body")
+        fresh = not self.main.query(f"#pane-{name}")
         if fresh:
             await body.mount(make(name))
         self.pane_name = self.session.pane = name
-        for pane in self.query(Pane):
+        for pane in self.main.query(Pane):
             pane.display = pane.id == f"pane-{name}"
-        self.query_one(Tabs).current = name
-        self.query_one(Footer).pane = name
-        self.query_one(Tabs).refresh()
-        self.query_one(Footer).refresh()
+        self.main.query_one(Tabs).current = name
+        self.main.query_one(Footer).pane = name
+        self.main.query_one(Tabs).refresh()
+        self.main.query_one(Footer).refresh()
         shown = self.pane
         if shown is not None:
             if fresh:
@@ -316,15 +329,20 @@ class ConsoleApp(App[str]):
         """Why an action can't be done now; empty when it can."""
         return self.registry.refusal(action, self.situation())
 
-    def action_key(self, key: str) -> None:
-        """A key of the registry was pressed."""
+    async def action_key(self, key: str) -> None:
+        """A key of the registry was pressed; the next key waits until a pane it asked for is there."""
+        if isinstance(self.focused, Prompt):  # only keys that a line of text doesn't take come here
+            self._close_prompt()
         action = self.registry.at(key, self.pane_name)
         if action is None:
             if self.registry.known(key):
                 elsewhere = next(a for a in self.registry.actions.values() if key in self.registry.keys_of(a.id))
                 self.say(self.refusal(elsewhere), "warning")
             return
-        self.perform(action)
+        if action.handler == "pane":
+            await self.show_pane(action.argument)
+        else:
+            self.perform(action)
 
     def perform(self, action: Action, argument: str = "") -> None:
         """Do an action, unless it can't be done now: then say why. What can't be undone is asked first."""
@@ -416,7 +434,7 @@ class ConsoleApp(App[str]):
         name = wanted[0] if wanted else names[(names.index(self.look.palette.name) + 1) % len(names)]
         self.look = Look(PALETTES[name], self.look.glyphs, self.look.away)
         self.theme = name
-        for painted in self.query(Painted):
+        for painted in self._painted():
             if isinstance(painted, Viewport):
                 painted.retitle()
             painted.refresh()
@@ -467,12 +485,12 @@ class ConsoleApp(App[str]):
         self._open_prompt("command", ":", "")
 
     def _open_prompt(self, mode: str, label: str, value: str) -> None:
-        prompt = self.query_one(Prompt)
+        prompt = self.main.query_one(Prompt)
         self._prompted = self.pane.view if self.pane else None
         prompt.mode = mode
         prompt.value = value
-        self.query_one("#promptlabel", Static).update(label)
-        self.query_one("#promptbar").add_class("-shown")
+        self.main.query_one("#promptlabel", Static).update(label)
+        self.main.query_one("#promptbar").add_class("-shown")
         prompt.placeholder = (
             "word  !without  /regex/  field:value"
             if mode == "filter"
@@ -484,7 +502,7 @@ class ConsoleApp(App[str]):
     _prompted: Viewport | None = None
 
     def _close_prompt(self) -> None:
-        self.query_one("#promptbar").remove_class("-shown")
+        self.main.query_one("#promptbar").remove_class("-shown")
         if self._prompted is not None and self._prompted.is_attached:
             self._prompted.focus()
         elif self.pane is not None:
@@ -497,14 +515,14 @@ class ConsoleApp(App[str]):
     @on(Input.Changed, "#prompt")
     def _prompt_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.query_one(Prompt).mode == "filter" and self._prompted is not None:
+        if self.main.query_one(Prompt).mode == "filter" and self._prompted is not None:
             self._view_filters[self._filter_key(self._prompted)] = event.value
             self._prompted.set_filter(parse_filter(event.value))
 
     @on(Input.Submitted, "#prompt")
     def _prompt_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        prompt = self.query_one(Prompt)
+        prompt = self.main.query_one(Prompt)
         prompt.histories[prompt.mode].add(event.value)
         self._close_prompt()
         if prompt.mode == "command":
@@ -575,7 +593,7 @@ class ConsoleApp(App[str]):
         def answered(yes: bool | None) -> None:
             if yes:
                 self.read_only = ""
-                self.query_one(StatusLine).refresh()
+                self.main.query_one(StatusLine).refresh()
 
         self.push_screen(
             Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),
@@ -609,7 +627,9 @@ class ConsoleApp(App[str]):
         try:
             await asyncio.wait_for(self.source.leave(keep_running), 3)
         except (ChorusError, TimeoutError) as error:
-            print(f"chorus-hap: {error}", file=sys.__stderr__) if keep_running else None
+            if keep_running:
+                self.say(f"The node can't be told to stay: {error} Quit with q instead.", "error")
+                return
         self._window_title("")
         self.exit("left" if keep_running else "quit")
 

@@ -119,7 +119,7 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
     ]
     if not status.cluster_id and status.network:
         parts[1] = _Part([(cut(status.network, name_width), "text"), (" (not a member)", "warn")], parts[1].brief)
-    room = width - width_of(right)
+    room = width - width_of(right) - 1
     full = _joined([p.full for p in parts])
     for shortened in (2, 1, 0, 3, 4):
         if width_of(full) <= room:

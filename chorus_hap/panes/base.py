@@ -88,6 +88,7 @@ class Pane(Container):
         self.console.work(job, group or f"{self.name_}-job")
 
     def do_next_box(self, _argument: str = "") -> None:
+        """The keys go to the next box."""
         self._step(1)
 
     def do_previous_box(self, _argument: str = "") -> None:

@@ -27,8 +27,8 @@ STATE_ROLES = {
     "withdrawn": "dim",
 }
 RULES = {
-    "majority": "majority: more than half of the votes cast",
-    "supermajority": "supermajority: two thirds",
+    "majority": "majority of the votes cast",
+    "supermajority": "two thirds of the votes cast",
     "unanimous": "unanimous",
 }
 
@@ -50,10 +50,7 @@ def decision_row(d: Decision, glyphs: Glyphs, now: datetime, age_s: float) -> Ro
     role = STATE_ROLES.get(d.state, "text")
     left = time_left(d, age_s)
     owed = d.state == "open" and not d.may_vote and not d.your_vote
-    if d.state == "open":
-        when = (short(left) + " left", "warn" if left < 60 else "text")
-    else:
-        when = (since(d.at, now), "dim")
+    when = (short(left) + " left", "warn" if left < 60 else "text") if d.state == "open" else (since(d.at, now), "dim")
     return Row(
         d.id,
         (
@@ -72,7 +69,7 @@ def decision_row(d: Decision, glyphs: Glyphs, now: datetime, age_s: float) -> Ro
 def tally_words(d: Decision) -> str:
     """The tally in words, called provisional while it is."""
     cast = [f"{d.tally.get(o, 0)} {o}" for o in [*d.options, *(o for o in d.tally if o not in d.options)]]
-    return ", ".join(cast) + f" of {d.eligible} eligible" + (" · provisional" if d.provisional else "")
+    return ("provisional: " if d.provisional else "") + ", ".join(cast) + f" of {d.eligible}"
 
 
 def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> list[Line]:
@@ -86,12 +83,13 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
         state.append((f"  {short(time_left(d, age_s))} left", "text"))
     if d.closed_by_act is not None:
         state.append((f"  closed by act {d.closed_by_act}", "dim"))
-    bar = tally_bar(d.tally, d.eligible, d.options, max(8, min(30, width - 50)), glyphs)
-    yours: Line = (
-        [(d.your_vote, choice_role(d.your_vote, d.options) + " bold")]
-        if d.your_vote
-        else [("not cast", "warn" if not d.may_vote else "dim")]
-    )
+    bar = tally_bar(d.tally, d.eligible, d.options, max(6, min(30, width - 14 - len(tally_words(d)))), glyphs)
+    mine = next((v for v in d.votes if v.you and v.previous), None)
+    yours: Line = [(f"{mine.previous} {glyphs.right} ", "dim")] if mine else []
+    if d.your_vote:
+        yours.append((d.your_vote, choice_role(d.your_vote, d.options) + " bold"))
+    else:
+        yours.append(("not cast", "dim" if d.may_vote else "warn"))
     if d.may_vote:
         yours.append((f"  {d.may_vote}", "dim"))
     elif d.state == "open":
@@ -109,7 +107,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
         pairs.append(("Waiting for", ", ".join(d.waiting_for)))
     pairs.append(("Proposed", [(d.proposer, "text"), (f"  {clock(d.at)} · {d.kind} · {d.id}", "dim")]))
     pairs.append(("Record", [(d.address, "dim")]))
-    lines += facts(pairs, 12)
+    lines += facts(pairs, 12, width)
     if d.description:
         lines += [[], *prose(d.description, width)]
     lines += [[], [("Votes", "dim")]]

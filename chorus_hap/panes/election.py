@@ -32,7 +32,7 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
         age = leader.lease_age_s
         part = age / election.timeout_s if election.timeout_s else 0.0
         role = "good" if part < 0.5 else "warn" if part < 0.9 else "bad"
-        bar = meter(part, max(10, min(60, width - 44)), glyphs, role if certain else "bad")
+        bar = meter(part, max(10, min(60, width - 54)), glyphs, role if certain else "bad")
         until = f"  certain for {ago(leader.lease_left_s)} more" if certain else "  no lease confirms it"
         lines.append(
             [
@@ -48,7 +48,7 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
     )
     line: Line = [("This node ", "dim"), (state, state_role), (f"  term {election.term}", "text")]
     line += [(f"  {glyphs.dot} acts {election.committed_act}/{election.last_act} committed", "dim")]
-    if election.trigger:
+    if election.trigger and width >= 90:
         line.append((f"  {glyphs.dot} last called by {election.trigger}", "dim"))
     lines.append(line)
     minority = still_works(store)

@@ -114,7 +114,8 @@ class TrafficPane(Pane):
             self._rates.append((total - before) / (now - at))
             self._counted = (total, now)
         glyphs = self.console.look.glyphs
-        self.stream.note = f"{sparkline(self._rates, 16, glyphs)}  {self._rates[-1]:.0f}/s  {total} in all"
+        spark = sparkline(self._rates, 16, glyphs) + "  " if any(self._rates) else ""
+        self.stream.note = f"{spark}{self._rates[-1]:.0f}/s  {total} in all"
 
     def _detail(self) -> None:
         item: Any = self.stream.item

@@ -154,7 +154,7 @@ def content_lines(content: Content, width: int) -> list[Line]:
             lines += facts([("", [(citation.address, "accent"), (f"  {one_line(citation.reason)}", "text")])], 2)
     if content.cited_by:
         lines += [[], [("Cited by", "dim")], *([("  " + address, "accent")] for address in content.cited_by)]
-    lines += [[], [(f"{version.hash[:16]} · {clock(version.at)} · {version.author}", "faint")]]
+    lines += [[], [(f"{version.hash[:16]} · {clock(version.at)} · {version.author}", "dim")]]
     return lines
 
 
@@ -196,8 +196,8 @@ class UcxlPane(Pane):
                 yield Grid(
                     "Versions",
                     [
-                        Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 12),
-                        Column("size", 7, right=True), Column("note", 0, from_width=60),
+                        Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 0),
+                        Column("size", 7, right=True, from_width=54), Column("note", 0, from_width=72),
                     ],
                     header=False,
                     empty="The versions of the address at the cursor.",

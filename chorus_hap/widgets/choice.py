@@ -77,8 +77,8 @@ class Choice(Painted, can_focus=True):
         if self.across:
             line: Line = []
             for key, label, _ in self.options:
-                line += [*self._item(key, label), ("   ", "")]
-            return self.strip(line, width)
+                line += [*self._item(key, label), ("  ", "")]
+            return self.strip(line[:-1], width)
         if y >= len(self.options):
             return self.strip([], width)
         key, label, hint = self.options[y]

@@ -62,7 +62,7 @@ class Tabs(Bar):
                 )
             start = width_of(line)
             line.append((key, "accent" if not (pane == "attention" and waiting) else "warn bold"))
-            line.append((f" {title}" if title else "", "text bold under" if here else "dim"))
+            line += [(" ", ""), (title, "text bold under" if here else "dim")] if title else []
             self._spans.append((start, width_of(line), pane))
             line.append((gap, ""))
         return line

@@ -13,7 +13,7 @@ Span: TypeAlias = tuple[str, str]
 Line: TypeAlias = list[Span]
 
 # What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
-_CONTROLS = {c: "·" for c in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "·")
 _CONTROLS |= {0x200B: "", 0x200E: "", 0x200F: "", 0xFEFF: "", 0x2028: " ", 0x2029: " ", 0x09: "    "}
 
 
@@ -76,17 +76,18 @@ def wrap(text: str, width: int) -> list[str]:
     width = max(1, width)
     out: list[str] = []
     for paragraph in text.split("\n"):
-        line = ""
-        for word in clean(paragraph).split(" "):
+        words = clean(paragraph)
+        line = " " * min(width // 2, len(words) - len(words.lstrip(" ")))
+        for word in words.lstrip(" ").split(" "):
             rest = word
-            if line and cell_len(line) + 1 + cell_len(rest) > width:
+            if line.strip() and cell_len(line) + 1 + cell_len(rest) > width:
                 out.append(line)
                 line = ""
             while cell_len(rest) > width:
                 head = _prefix(rest, width)
                 out.append(head)
                 rest = rest[len(head) :]
-            line = f"{line} {rest}" if line else rest
+            line = f"{line} {rest}" if line.strip() else line + rest
         out.append(line)
     return out
 
@@ -107,7 +108,7 @@ def wrap_spans(spans: Sequence[Span], width: int, indent: str = "") -> list[Line
     for text, roles in spans:
         for piece in _pieces(clean(text)):
             size = cell_len(piece)
-            if used + len(piece.rstrip()) > width and used > len(indent) and piece.strip():
+            if used + cell_len(piece.rstrip()) > width and used > len(indent) and piece.strip():
                 lines.append([(indent, "")] if indent else [])
                 used = len(indent)
             while size > width - used > 0 and used <= len(indent):
@@ -137,12 +138,14 @@ def plain(line: Iterable[Span]) -> str:
     return "".join(text for text, _ in line)
 
 
-def facts(pairs: Iterable[tuple[str, Line | str]], label_width: int = 11) -> list[Line]:
-    """Labelled values, one a line, the labels dim and of one width."""
-    return [
-        [(fit(label, label_width), "dim"), *([(value, "text")] if isinstance(value, str) else value)]
-        for label, value in pairs
-    ]
+def facts(pairs: Iterable[tuple[str, Line | str]], label_width: int = 11, width: int = 0) -> list[Line]:
+    """Labelled values, one under the other, the labels dim and of one width; values wrap when a width is given."""
+    out: list[Line] = []
+    for label, value in pairs:
+        head: Span = (fit(label, label_width), "dim")
+        spans: Line = [(value, "text")] if isinstance(value, str) else value
+        out += wrap_spans([head, *spans], width, " " * label_width) if width else [[head, *spans]]
+    return out
 
 
 # --- times and sizes --------------------------------------------------------------------------------------------------

@@ -191,7 +191,6 @@ class Viewport(Painted, can_focus=True):
     # --- painting -----------------------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        self.styles.border = (cast("object", self.glyphs.border), self.look.palette.faint)  # type: ignore[assignment]
         self.retitle()
 
     @property
@@ -201,15 +200,18 @@ class Viewport(Painted, can_focus=True):
     def retitle(self) -> None:
         """Write the title anew."""
         states = self.states()
-        parts = [Content(clean(self.caption))]
+        table = self.glyphs.translate
+        parts = [Content(clean(self.caption).translate(table))]
         if states:
-            parts.append(Content.styled(" · " + clean(" · ".join(states)), f"bold {self.look.palette.warn}"))
+            parts.append(
+                Content.styled((" · " + clean(" · ".join(states))).translate(table), f"bold {self.look.palette.warn}")
+            )
         title = Content.assemble(*parts)
         if not title.plain:
             return
         self.border_title = title
         if self.note:
-            self.border_subtitle = Content.styled(clean(self.note), self.look.palette.dim)
+            self.border_subtitle = Content.styled(clean(self.note).translate(table), self.look.palette.dim)
         else:
             self.border_subtitle = None
 

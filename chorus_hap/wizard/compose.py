@@ -20,7 +20,7 @@ from agent_core.errors import ChorusError
 from agent_core.shapes import AddressInfo, Citation, Finding, MemberInfo, Message, Posted, PostRequest, Room, RoomView
 from chorus_hap.widgets.choice import Choice
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, since, size
+from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, since, size, wrap_spans
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
 
 STEPS = (
-    ("say", "What to say"),
+    ("say", "Say"),
     ("where", "Where"),
-    ("who", "Who should see it"),
-    ("body", "The message"),
-    ("review", "Review and send"),
+    ("who", "Who"),
+    ("body", "Message"),
+    ("review", "Review"),
 )
 #: What can be said: key, label, hint; the key is intent, stance, weight.
 SAYINGS = (
@@ -155,9 +155,7 @@ class Compose(Screen[None]):
         text = self.query_one("#co-text", TextArea)
         text.border_title = "Markdown"
         self._fill()
-        if self.start.reply_to:
-            self.go("body")
-        elif self.draft.text:
+        if self.start.reply_to or self.draft.text:
             self.go("body")
         else:
             self.go("say")
@@ -228,9 +226,9 @@ class Compose(Screen[None]):
             title += f" · draft from {self.taken_up} taken up, ^d starts afresh"
         self.query_one("#co-title", Static).update(title)
         follow = "send" if self.step == "review" else "next"
-        keys = f"^s {follow}   ^b back   tab next field   ^k cite   esc leave the field (the draft stays)"
+        keys = f"^s {follow}   ^b back   tab next field   ^k cite   esc leave the field"
         if self.step == "body":
-            keys = "^s review   ^b back   tab next field   ^k cite   ^x drop citation   esc leave the field"
+            keys = "^s review   ^b back   ^k cite   ^x drop citation   esc leave the field"
         self.query_one("#co-keys", Static).update(keys)
 
     @on(Viewport.Opened, "#co-rail")
@@ -523,19 +521,16 @@ class Compose(Screen[None]):
         def build(width: int) -> list[Line]:
             lines: list[Line] = []
             for message in grown:
-                lines.append(
-                    [
-                        (f"{glyphs.warn} new here since you began  ", "warn bold"),
-                        (f"{message.author}: {one_line(message.text)}", "text"),
-                    ]
+                news = f"{message.author}: {one_line(message.text)}"
+                lines += wrap_spans(
+                    [(f"{glyphs.warn} new here since you began  ", "warn bold"), (news, "text")], width, "  "
                 )
             for f in findings:
                 if f.severity == "critical":
-                    lines.append(
-                        [(f"{glyphs.warn} line {f.line}: {f.rule}. This can't be sent; take it out first.", "bad bold")]
-                    )
+                    text, role = "This can't be sent; take it out first.", "bad bold"
                 else:
-                    lines.append([(f"{glyphs.warn} line {f.line}: {f.rule} becomes [REDACTED:{f.rule}].", "warn")])
+                    text, role = f"It becomes [REDACTED:{f.rule}].", "warn"
+                lines += wrap_spans([(f"{glyphs.warn} line {f.line}: {f.rule}. {text}", role)], width, "  ")
             if lines:
                 lines.append([])
             pairs: list[tuple[str, Line | str]] = [
@@ -552,11 +547,12 @@ class Compose(Screen[None]):
             pairs.append(("Intent", draft.intent + stance))
             pairs.append(("Mentions", ", ".join(draft.mentions) or "nobody by name"))
             pairs.append(("Size", f"{size(len(draft.text.encode()))}, {plural(len(draft.text.split()), 'word')}"))
-            lines += facts(pairs, 10)
+            lines += facts(pairs, 10, width)
             lines += [[], *prose(draft.text, width)]
             if draft.citations:
                 lines += [[], [("Leans on", "dim")]]
-                lines += [[("  " + address, "accent"), (f"  {reason}", "text")] for address, reason in draft.citations]
+                for address, reason in draft.citations:
+                    lines += wrap_spans([("  " + address, "accent"), (f"  {reason}", "text")], width, "    ")
             lines += [
                 [],
                 [("^s", "accent bold"), (" sends it", "text"), ("   ^b", "accent bold"), (" goes back", "dim")],

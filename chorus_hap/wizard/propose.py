@@ -8,7 +8,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
@@ -38,7 +38,7 @@ class Propose(ModalScreen[None]):
         return cast("ConsoleApp", self.app)
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="card propose", can_focus=False):
+        with Vertical(classes="card propose"):
             yield Static("Put to a vote", markup=False, classes="question")
             yield Static("Title", markup=False, classes="label")
             yield Input(
@@ -54,12 +54,9 @@ class Propose(ModalScreen[None]):
             yield Choice([(k, k, "") for k in KINDS], "operational", across=True, id="pr-kind")
             yield Static("Rule", markup=False, classes="label")
             yield Choice(RULES, "majority", across=True, id="pr-rule")
-            yield Static(
-                "Deadline (10m, 2h, 3d, or a time)      Options, if not approve or reject, separated by commas",
-                markup=False,
-                classes="label",
-            )
+            yield Static("Deadline (10m, 2h, 3d, or a time)", markup=False, classes="label")
             yield Input("1h", id="pr-deadline", compact=True, select_on_focus=False)
+            yield Static("Options, separated by commas", markup=False, classes="label")
             yield Input(
                 self._last.get("options", ""),
                 id="pr-options",
@@ -69,7 +66,7 @@ class Propose(ModalScreen[None]):
             )
             yield Static("", id="pr-problem", markup=False, classes="problem")
             yield Static(
-                "^s propose      tab next field      h l choose      esc leave, what you typed stays",
+                "^s propose   tab next field   h l choose   esc leave, the text stays",
                 markup=False,
                 classes="keys",
             )

@@ -8,7 +8,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -50,7 +50,7 @@ class VoteCard(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         decision = self.decision
         options = decision.options if decision else ()
-        with VerticalScroll(classes="card", can_focus=False):
+        with Vertical(classes="card"):
             yield Note(self._facts, id="vo-facts")
             if decision is not None and not self._why_not():
                 yield Static("Your vote", markup=False, classes="label")
@@ -113,7 +113,11 @@ class VoteCard(ModalScreen[None]):
         glyphs = self.console.look.glyphs
         age = self.console.store.age_s("decisions")
         lines: list[Line] = [[(part, "text bold")] for part in wrap(one_line(d.title), max(10, width))]
-        for part in wrap(one_line(d.description), max(10, width))[:4] if d.description else ():
+        for part in (
+            wrap(one_line(d.description), max(10, width))[: 1 if self.app.size.height < 36 else 6]
+            if d.description
+            else ()
+        ):
             lines.append([(part, "dim")])
         lines.append([])
         left = time_left(d, age)
@@ -122,7 +126,7 @@ class VoteCard(ModalScreen[None]):
             if d.state == "open"
             else [(d.state.replace("_", " "), STATE_ROLES.get(d.state, "text"))]
         )
-        bar = tally_bar(d.tally, d.eligible, d.options, max(8, min(24, width - 56)), glyphs)
+        bar = tally_bar(d.tally, d.eligible, d.options, max(8, min(24, width - 13 - len(tally_words(d)))), glyphs)
         yours: Line = [(d.your_vote or "not cast", choice_role(d.your_vote, d.options) if d.your_vote else "dim")]
         why = self._why_not()
         eligible: Line = (
@@ -141,11 +145,9 @@ class VoteCard(ModalScreen[None]):
                 ("Waits for", ", ".join(d.waiting_for) or "nobody else"),
             ],
             11,
+            width,
         )
-        out: list[Line] = []
-        for line in lines:
-            out.append(line)
-        return out
+        return lines
 
     def _stand(self, width: int) -> list[Line]:
         d = self.decision
@@ -155,14 +157,14 @@ class VoteCard(ModalScreen[None]):
         chosen = choices.first().chosen
         glyphs = self.console.look.glyphs
         if not chosen:
-            return [[], [("Nothing is chosen yet.", "dim")]]
+            return [[("Nothing is chosen yet.", "dim")]]
         change: Line = (
             [(d.your_vote, choice_role(d.your_vote, d.options)), (f" {glyphs.right} ", "dim")]
             if d.your_vote and d.your_vote != chosen
             else []
         )
         note = "  replaces your vote; it may change until the close" if change else "  may change until the close"
-        return [[], [("Casts ", "dim"), *change, (chosen, choice_role(chosen, d.options) + " bold"), (note, "dim")]]
+        return [[("Casts ", "dim"), *change, (chosen, choice_role(chosen, d.options) + " bold"), (note, "dim")]]
 
     @on(Choice.Changed)
     def _chosen(self) -> None:

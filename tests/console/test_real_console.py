@@ -1,0 +1,138 @@
+"""The real console in a real terminal on a real mesh: what a person does here arrives there, and what happens there shows here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from agent_core.errors import ChorusError
+from chorus_hap.tour import TIMINGS, Daemon, mesh
+from tests.console.terminal import Terminal
+
+pytestmark = [pytest.mark.real, pytest.mark.console, pytest.mark.timeout(240)]
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Daemon]]:
+    """Three daemons with a leader, for the whole module."""
+    with mesh(tmp_path_factory.mktemp("mesh")) as found:
+        yield found
+
+
+def console(daemons: list[Daemon], home: Path, columns: int, rows: int) -> Terminal:
+    """A console with a node of its own in a new home, whose first run has been answered by flags."""
+    address = str(daemons[0].wait("addresses")["addresses"][0])  # type: ignore[index]
+    words = [sys.executable, "-m", "chorus_hap", "--home", str(home), "--bootstrap", address]
+    for setting in ("p2p.port=0", *TIMINGS):
+        words += ["--set", setting]
+    return Terminal(words, columns, rows)
+
+
+def until(ask: Callable[[], T], holds: Callable[[T], bool], timeout_s: float = 15.0) -> T:
+    """Ask until the answer holds.
+
+    Raises:
+        AssertionError: it never did; the last answer is in the message.
+    """
+    end = time.monotonic() + timeout_s
+    answer: Any = None
+    while time.monotonic() < end:
+        try:
+            answer = ask()
+        except ChorusError as error:
+            answer = error
+        else:
+            if holds(answer):
+                return answer
+        time.sleep(0.1)
+    raise AssertionError(f"it never came to hold; last answer: {answer}")
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 48)])
+def test_a_person_talks_and_votes_from_the_keyboard(
+    daemons: list[Daemon], tmp_path: Path, columns: int, rows: int
+) -> None:
+    room = f"room{columns}"
+    with console(daemons, tmp_path / "home", columns, rows) as terminal:
+        terminal.wait_for("Welcome to chorus-hap", 60)
+        terminal.press("enter")
+        terminal.wait_for("This cluster", 60)
+        terminal.wait(lambda screen: "★" in screen.split("\n")[0] and "peer" in screen, "no leader is shown", 60)
+
+        terminal.press("n")
+        terminal.wait_for("What do you want to say?")
+        terminal.press("2", "ctrl+s")
+        terminal.wait_for("In which room?")
+        terminal.type(room)
+        terminal.press("ctrl+s")
+        terminal.wait_for("Who should see it?")
+        terminal.press("ctrl+s")
+        terminal.wait_for("Preview")
+        terminal.type("Does **this** arrive?")
+        terminal.press("ctrl+s")
+        terminal.wait_for("What is signed and sent")
+        terminal.press("ctrl+s")
+        terminal.wait_for(f"Sent to {room} as")
+        view = until(lambda: daemons[1].call("hmmm.show", room=room), lambda v: bool(v["messages"]))  # type: ignore[index]
+        assert view["messages"][0]["text"] == "Does **this** arrive?"  # type: ignore[index]
+        assert view["messages"][0]["via"] == "console"  # type: ignore[index]
+
+        title = f"Adopt plan {columns}"
+        posted = daemons[1].call("decisions.propose", title=title, deadline="5m")
+        decision_id = posted["id"]  # type: ignore[index]
+        terminal.press("6")
+        terminal.wait_for(title)
+        terminal.press("/")
+        terminal.type(title)
+        terminal.press("enter", "v")
+        terminal.wait_for("Nothing is chosen yet.")
+        terminal.press("1", "enter")
+        terminal.type("it is sound")
+        terminal.press("ctrl+s")
+        terminal.wait_for("Voted approve.")
+        decision = until(
+            lambda: daemons[2].call("decisions.show", id=decision_id), lambda d: d["tally"].get("approve") == 1
+        )  # type: ignore[index]
+        (mine,) = [v for v in decision["votes"] if v["choice"]]  # type: ignore[index]
+        assert mine["reason"] == "it is sound"
+
+        terminal.press("esc", "q")
+        terminal.wait_for("Quit?")
+        terminal.press("q")
+        end = time.monotonic() + 15
+        while terminal.process.poll() is None and time.monotonic() < end:
+            terminal.pump(0.1)
+        assert terminal.process.poll() == 0, terminal.text()
+
+
+def test_the_new_leader_shows_after_a_kill(daemons: list[Daemon], tmp_path: Path) -> None:
+    with console(daemons, tmp_path / "home", 80, 24) as terminal:
+        terminal.wait_for("Welcome to chorus-hap", 60)
+        terminal.press("enter")
+        terminal.wait(lambda screen: "★" in screen.split("\n")[0], "no leader is shown", 60)
+        terminal.press("2")
+        terminal.wait_for("Timeline")
+        before = daemons[1].wait("leader")["leader"]
+        victim = next(d for d in daemons if d.name == before["agent_id"])  # type: ignore[index]
+        terminal.wait_for(f"★ {victim.name}", 30)
+        victim.end(signal.SIGKILL)
+        others = [d for d in daemons if d is not victim]
+        after = until(
+            lambda: others[0].call("status"),
+            lambda s: bool(s["leader"]) and s["leader"]["certain"] and s["leader"]["term"] > before["term"],
+            40,
+        )  # type: ignore[index]
+        new = after["leader"]  # type: ignore[index]
+        terminal.wait(
+            lambda screen: f"★ {new['agent_id']}" in screen and f"term {new['term']}" in screen,
+            f"the new leader {new} is not shown",
+            30,
+        )
