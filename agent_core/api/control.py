@@ -103,7 +103,7 @@ class ControlStatistics:
     """Counters since the start."""
 
     connections: int
-    connections_total: int
+    accepted_total: int
     calls_total: int
     failed_total: int
     bad_lines_total: int
@@ -112,7 +112,7 @@ class ControlStatistics:
 @dataclass(slots=True)
 class _Counters:
     connections: int = 0
-    connections_total: int = 0
+    accepted_total: int = 0
     calls: int = 0
     failed: int = 0
     bad_lines: int = 0
@@ -156,13 +156,13 @@ class ControlServer:
     def statistics(self) -> ControlStatistics:
         """Counters since the start."""
         c = self._counters
-        return ControlStatistics(c.connections, c.connections_total, c.calls, c.failed, c.bad_lines)
+        return ControlStatistics(c.connections, c.accepted_total, c.calls, c.failed, c.bad_lines)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its last; no exception leaves it."""
         counters = self._counters
         counters.connections += 1
-        counters.connections_total += 1
+        counters.accepted_total += 1
         try:
             async with stream:
                 connection = _Connection(self, stream, counters)

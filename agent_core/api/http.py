@@ -211,22 +211,33 @@ class EventStream(Response):
 async def serve(
     application: Starlette, listener: socket.socket, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve an application on a socket made by :func:`bind`, until cancelled; closes the socket."""
+    """Serve an application on a socket made by :func:`bind`, until cancelled; that closes the socket.
+
+    After a crash it may be called again with the same socket: connections wait in it meanwhile.
+    """
     from hypercorn.config import Config
     from hypercorn.trio import serve as hypercorn_serve
 
     config = Config()
-    # hypercorn takes a socket over by its number.
-    config.bind = [f"fd://{listener.detach()}"]
+    # hypercorn takes a socket over by its number, and closes it however it ends.
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn")
     config.include_server_header = False
     config.keep_alive_timeout = 30
     config.graceful_timeout = 1
     config.h11_max_incomplete_size = 32 * 1024
-    async with trio.open_nursery() as nursery:
-        await nursery.start(hypercorn_serve, application, config)
-        task_status.started()
+    crashed = False
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hypercorn_serve, application, config)
+            task_status.started()
+    except Exception:
+        crashed = True
+        raise
+    finally:
+        if not crashed:
+            listener.close()
 
 
 def bind(port: int, host: str = "127.0.0.1") -> socket.socket:

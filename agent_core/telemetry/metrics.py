@@ -29,7 +29,20 @@ MAX_LABEL_VALUES = 32
 GAUGES = frozenset(
     {
         *("peers", "connections", "topics", "rebuilding", "waiting", "streams", "subscriptions", "readers"),
-        *("feeds", "entries", "held", "links", "forks", "rooms", "open", "addresses", "term", "voters", "services"),
+        *(
+            "feeds",
+            "entries",
+            "held",
+            "links",
+            "forks",
+            "rooms",
+            "open",
+            "addresses",
+            "term",
+            "voters",
+            "services",
+            "members",
+        ),
         *("degraded", "queued", "leading", "lost_s", "size"),
     }
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent_core.api import control
 from agent_core.api.control import MAX_LINE_BYTES, ControlServer, Greeting, listen
 from agent_core.api.dispatch import Dispatcher
 from agent_core.api.live import Live, expect_slices, status_while_starting
@@ -412,6 +414,26 @@ async def test_a_slow_reader_loses_items_honestly_and_slows_nobody(served: Serve
         assert seen == sorted(set(seen))
         assert seen[-QUEUE_ITEMS // 2 :] == list(range(sent - QUEUE_ITEMS // 2, sent))
         assert served.hub.statistics().dropped_total == event["dropped"]
+
+
+async def test_another_user_is_turned_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "peer_uid", lambda sock: os.getuid() + 1)
+    async with served.client(None) as client:
+        refusal = await client.receive()
+        assert refusal is not None
+        assert "another user" in refusal["error"]["message"]
+        assert await client.receive() is None
+    assert not served.node.sessions.kinds
+
+
+async def test_connections_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_CONNECTIONS", 1)
+    async with served.client() as first:
+        async with served.client(None) as second:
+            refusal = await second.receive()
+            assert refusal is not None
+            assert "too many" in refusal["error"]["message"]
+        assert "result" in await first.call("status")
 
 
 async def test_an_abrupt_end_is_no_event(served: Served) -> None:

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypercorn.trio
 import msgspec
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from agent_core.api import http
 from agent_core.api.dispatch import Dispatcher
@@ -231,6 +236,41 @@ async def test_events_stream_and_end_with_their_reader() -> None:
         with trio.fail_after(5):
             while served.hub.statistics().readers:
                 await trio.lowlevel.checkpoint()
+
+
+async def test_a_server_that_crashed_can_serve_again_on_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = http.bind(0)
+    crash = trio.Event()
+    original = hypercorn.trio.serve
+
+    async def crashing(*args: Any, **options: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(original, *args)
+            options["task_status"].started()
+            await crash.wait()
+            raise ZeroDivisionError
+
+    async def hello(request: Request) -> Response:
+        return Response(b"hello")
+
+    application = Starlette(routes=[Route("/", hello)])
+    monkeypatch.setattr(hypercorn.trio, "serve", crashing)
+
+    async def crash_once() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(http.serve, application, listener)
+            crash.set()
+
+    with pytest.raises(ExceptionGroup):
+        await crash_once()
+    monkeypatch.setattr(hypercorn.trio, "serve", original)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(http.serve, application, listener)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            assert (await client.get(url)).text == "hello"
+        nursery.cancel_scope.cancel()
+    assert listener.fileno() == -1
 
 
 def test_a_taken_port_is_told_and_zero_finds_one() -> None:
