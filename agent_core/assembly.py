@@ -130,13 +130,13 @@ class Assembly:
             lambda: self.folds.rooms,
             self.context,
             store.heads,
-            lambda address: self.ucxl.latest(address),
+            lambda address: self.ucxl.latest(address),  # made below
             self._periods,
         )
         self.decisions = DecisionsService(self.feeds, lambda: self.folds.decisions, self.context)
         self.ucxl = UcxlService(self.feeds, lambda: self.folds.ucxl, self.context)
         self.closer = Closer(
-            lambda: self.folds.decisions, self.context, self.election, self.folds.heads, self.ucxl.record
+            lambda: self.folds.decisions, self.context, self.election, lambda: self.folds.heads(), self.ucxl.record
         )
         sources = Sources(
             status=self.status,

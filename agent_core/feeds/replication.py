@@ -259,6 +259,8 @@ class Replicator:
             found = await self._ask(stream, want, protocol.Range)
             if not found.items:
                 return
+            if store.size(*feed) != size:
+                continue  # gossip was quicker than this answer
             try:
                 new = verify_range(
                     store.frontier(*feed), *feed, found.items, found.checkpoint, found.proof, self._verifier
