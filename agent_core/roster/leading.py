@@ -216,7 +216,8 @@ class Leading:
         if change is None:
             return 1.0
         async with self._one_at_a_time:
-            if home.roster is roster:  # else it changed while this waited: look again
+            now_in_force = home.roster
+            if now_in_force is not None and now_in_force.version == roster.version:  # else look again
                 await self._change(change)
         return 0.0
 

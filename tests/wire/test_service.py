@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-import trio.testing
+from trio.testing import MockClock
 
 from agent_core.clock import HybridClock, wall_ms
 from agent_core.errors import InvalidInput, SecretFound
@@ -56,7 +56,7 @@ def now_ms() -> int:
 
 
 @pytest.fixture
-async def pair(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> AsyncIterator[Pair]:
+async def pair(nursery: trio.Nursery) -> AsyncIterator[Pair]:
     world = SimulatedWorld()
     await nursery.start(world.run)
     both = Pair(world)
@@ -71,7 +71,9 @@ def says(text: str) -> Any:
     return STATUS(status=text)
 
 
-async def test_a_message_reaches_the_others_and_its_author_by_the_same_road(pair: Pair) -> None:
+async def test_a_message_reaches_the_others_and_its_author_by_the_same_road(
+    pair: Pair, autojump_clock: MockClock
+) -> None:
     heard: list[tuple[str, str]] = []
     pair.alice.subscribe("status_update", lambda m: heard.append(("alice", m.data.status)))
     pair.bob.subscribe("roles", lambda m: heard.append(("bob", m.data.status)))
@@ -85,7 +87,7 @@ async def test_a_message_reaches_the_others_and_its_author_by_the_same_road(pair
     assert '"priority": "high"' in seen.raw
 
 
-async def test_a_handler_that_fails_costs_one_message(pair: Pair) -> None:
+async def test_a_handler_that_fails_costs_one_message(pair: Pair, autojump_clock: MockClock) -> None:
     heard: list[str] = []
 
     async def later(message: Received) -> None:
@@ -106,7 +108,7 @@ async def test_a_handler_that_fails_costs_one_message(pair: Pair) -> None:
     assert pair.bob.statistics().handler_failures == 4
 
 
-async def test_a_slow_handler_drops_and_counts(pair: Pair) -> None:
+async def test_a_slow_handler_drops_and_counts(pair: Pair, autojump_clock: MockClock) -> None:
     async def never(message: Received) -> None:
         await trio.sleep_forever()
 
@@ -118,7 +120,7 @@ async def test_a_slow_handler_drops_and_counts(pair: Pair) -> None:
     assert pair.bob.statistics().received == BACKLOG + 10
 
 
-async def test_garbage_and_strangers_are_refused_with_a_reason_and_shown(pair: Pair) -> None:
+async def test_garbage_and_strangers_are_refused_with_a_reason_and_shown(pair: Pair, autojump_clock: MockClock) -> None:
     network = pair.world.network(ALICE)
     pair.members.discard(ALICE)
     await network.publish(topics.COORDINATION, b"\xff garbage \x1b[2J")
@@ -132,7 +134,7 @@ async def test_garbage_and_strangers_are_refused_with_a_reason_and_shown(pair: P
     assert pair.bob.statistics().waiting == 0
 
 
-async def test_an_unknown_authors_message_waits_for_the_roster(pair: Pair) -> None:
+async def test_an_unknown_authors_message_waits_for_the_roster(pair: Pair, autojump_clock: MockClock) -> None:
     heard: list[str] = []
     asked: list[str] = []
     pair.bob._fetch_roster = asked.append
@@ -147,7 +149,7 @@ async def test_an_unknown_authors_message_waits_for_the_roster(pair: Pair) -> No
     assert [t.verdict for t in pair.bob.newest_traffic()] == ["accept"]
 
 
-async def test_an_unknown_type_is_counted_and_shown_raw(pair: Pair) -> None:
+async def test_an_unknown_type_is_counted_and_shown_raw(pair: Pair, autojump_clock: MockClock) -> None:
     got: list[Any] = []
     pair.bob.subscribe("*", lambda m: got.append(m.data))
     payload = encode(envelope("later.version", says("?"), now_ms=now_ms()))
@@ -158,7 +160,9 @@ async def test_an_unknown_type_is_counted_and_shown_raw(pair: Pair) -> None:
     assert '"status": "?"' in pair.bob.newest_traffic()[0].raw
 
 
-async def test_a_storm_of_one_author_is_ignored_and_the_next_one_is_heard(pair: Pair) -> None:
+async def test_a_storm_of_one_author_is_ignored_and_the_next_one_is_heard(
+    pair: Pair, autojump_clock: MockClock
+) -> None:
     for n in range(700):
         await pair.alice.publish(topics.COORDINATION, "status_update", says(str(n)))
     await trio.sleep(1)
@@ -172,7 +176,7 @@ async def test_a_storm_of_one_author_is_ignored_and_the_next_one_is_heard(pair: 
     assert pair.bob.newest_traffic()[-1].verdict == "accept"
 
 
-async def test_what_may_not_leave_is_refused_before_it_is_sent(pair: Pair) -> None:
+async def test_what_may_not_leave_is_refused_before_it_is_sent(pair: Pair, autojump_clock: MockClock) -> None:
     def door(text: str) -> str:
         if "PRIVATE" in text:
             raise SecretFound("A private key is in line 1.", "Take it out.")
@@ -190,7 +194,7 @@ async def test_what_may_not_leave_is_refused_before_it_is_sent(pair: Pair) -> No
         await pair.alice.publish(topics.COORDINATION, "task_claim", says("x"))
 
 
-async def test_topics_are_joined_until_the_last_one_leaves(pair: Pair) -> None:
+async def test_topics_are_joined_until_the_last_one_leaves(pair: Pair, autojump_clock: MockClock) -> None:
     room = topics.issue("42")
     heard: list[str] = []
     pair.bob.subscribe("status_update", lambda m: heard.append(m.data.status))
@@ -214,7 +218,7 @@ async def test_topics_are_joined_until_the_last_one_leaves(pair: Pair) -> None:
         await pair.bob.join("nowhere")
 
 
-async def test_own_messages_pass_before_there_is_a_roster(pair: Pair) -> None:
+async def test_own_messages_pass_before_there_is_a_roster(pair: Pair, autojump_clock: MockClock) -> None:
     pair.members.clear()
     payload = encode(envelope("status_update", says("me"), now_ms=now_ms()))
     assert pair.alice.judge(topics.COORDINATION, BOB, payload) is Verdict.ACCEPT
