@@ -112,20 +112,6 @@ def test_repeating_an_operation_changes_nothing(daemons: list[Daemon]) -> None:
     assert texts(daemons[0], "ops") == ["once"]
 
 
-def test_a_fourth_that_joins_later_has_every_entry(daemons: list[Daemon], tmp_path: Path) -> None:
-    address = call(daemons[0], "status")["addresses"][0]
-    fourth = Daemon(tmp_path / "agent-d", "agent-d", TIMINGS, bootstrap=address)
-    try:
-        fourth.wait("peers")
-        until(lambda: held(fourth) >= held(daemons[0]) > 0, 5, "every entry on the newcomer")
-        until(lambda: call(fourth, "status")["stage"] == "ready", 10, "the newcomer is a member")
-        assert texts(fourth, "build-7") == ["the cache is cold"]
-        call(fourth, "hmmm.post", room="build-7", text="hello from the fourth")
-        until(lambda: "hello from the fourth" in texts(daemons[1], "build-7"), 3, "its word on the others")
-    finally:
-        fourth.end()
-
-
 def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(daemons: list[Daemon]) -> None:
     leader_id, term = until(lambda: agreed(daemons), 20, "a leader before the kill")
     leader = next(d for d in daemons if call(d, "status")["peer_id"] == leader_id)
@@ -153,3 +139,17 @@ def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(daemons: l
     until(lambda: agreed(daemons), 20, "one view at the end")
     for daemon in daemons:
         assert call(daemon, "log.verify")["ok"]
+
+
+def test_a_fourth_that_joins_later_has_every_entry(daemons: list[Daemon], tmp_path: Path) -> None:
+    address = call(daemons[0], "status")["addresses"][0]
+    fourth = Daemon(tmp_path / "agent-d", "agent-d", TIMINGS, bootstrap=address)
+    try:
+        fourth.wait("peers")
+        until(lambda: held(fourth) >= held(daemons[0]) > 0, 5, "every entry on the newcomer")
+        until(lambda: call(fourth, "status")["stage"] == "ready", 10, "the newcomer is a member")
+        assert texts(fourth, "build-7") == ["the cache is cold"]
+        call(fourth, "hmmm.post", room="build-7", text="hello from the fourth")
+        until(lambda: "hello from the fourth" in texts(daemons[1], "build-7"), 3, "its word on the others")
+    finally:
+        fourth.end()
