@@ -66,4 +66,6 @@ def members(context: typer.Context) -> None:
 def _presence(member: MemberInfo) -> Cell:
     if member.revoked:
         return Cell("revoked", "bad")
-    return Cell("online", "good") if member.online or member.you else Cell("away", "dim")
+    if member.you:
+        return Cell("here")
+    return Cell("online", "good") if member.online else Cell("away", "dim")

@@ -152,13 +152,13 @@ class Run:
         link = self.link
         if posted.delivered or not (options.wait or link.started):
             return posted
+        if link.ask(Status, "status").lone:
+            self.out.say("You are a cluster of one: nobody else is there to confirm it.")
+            return posted
         # The entry is durable from here on; asking again with the same id only waits.
         params["wait_s"] = options.timeout
         posted = link.ask(Posted, method, timeout_s=options.timeout + 10, **params)
         if posted.delivered:
-            return posted
-        if link.ask(Status, "status").lone:
-            self.out.say("You are a cluster of one: nobody else is there to confirm it.")
             return posted
         raise TimedOut(
             f"No other member confirmed it within {options.timeout:g} s; it is kept in this home as {posted.id}.",
