@@ -60,7 +60,9 @@ def get(type: str) -> MessageType:
     """
     found = TYPES.get(type)
     if found is None:
-        raise InvalidInput(f"There is no message type {one_line(type, 64)!r}.", "See docs/reference/messages.md.")
+        raise InvalidInput(
+            f"There is no message type {one_line(type, 64)!r}.", "Check its spelling, or update this node."
+        )
     return found
 
 

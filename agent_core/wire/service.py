@@ -196,7 +196,10 @@ class Wire:
             Unavailable: the network can't send now.
         """
         if not topics.is_valid(topic):
-            raise InvalidInput(f"{topic[:80]!r} is not a topic.", "See SPEC section 3 for their names.")
+            raise InvalidInput(
+                f"{topic[:80]!r} is not a topic.",
+                "One looks like CHORUS/issue/<id>/v1; agent_core/wire/topics.py has them all.",
+            )
         if not isinstance(data, catalogue.get(type).schema):
             raise InvalidInput(f"A {type} doesn't carry a {data.__class__.__name__}.")
         now = self._now_ms()
@@ -316,7 +319,10 @@ class Wire:
             InvalidInput: no such topic.
         """
         if not topics.is_valid(topic):
-            raise InvalidInput(f"{topic[:80]!r} is not a topic.", "See SPEC section 3 for their names.")
+            raise InvalidInput(
+                f"{topic[:80]!r} is not a topic.",
+                "One looks like CHORUS/issue/<id>/v1; agent_core/wire/topics.py has them all.",
+            )
         async with self._joining:
             if not self._joined[topic]:
                 await self._network.join(topic)
