@@ -112,7 +112,7 @@ class Store:
     def items(self, slice: str) -> Sequence[Any]:
         """The latest value of a slice that is a list; empty before the first."""
         value = self.value(slice)
-        return () if value is None else value  # type: ignore[no-any-return]
+        return () if value is None else value
 
     def rev(self, slice: str) -> int:
         """The revision of the value held, -1 before the first."""
@@ -175,7 +175,8 @@ class Store:
             ring: Ring[Any] = Ring()
             before = self._rings[slice]
             ring.total = before.total
-            ring.extend(msgspec.convert(answer.get("items", []), list[STREAM_SLICES[slice]]))  # type: ignore[misc]
+            shape = STREAM_SLICES[slice]
+            ring.extend(msgspec.convert(item, shape) for item in answer.get("items", []))
             ring.dropped = int(answer.get("dropped", 0))
             self._rings[slice] = ring
             self._values[slice] = _Held(None, rev, self.clock())

@@ -111,7 +111,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
     if d.description:
         lines += [[], *prose(d.description, width)]
     lines += [[], [("Votes", "dim")]]
-    for vote in d.votes:
+    for vote in sorted(d.votes, key=lambda v: not v.choice):
         choice = (
             f"{vote.previous} {glyphs.right} {vote.choice}"
             if vote.previous and vote.choice

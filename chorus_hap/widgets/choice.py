@@ -27,6 +27,7 @@ class Choice(Painted, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,left,k,h", "step(-1)", show=False),
         Binding("down,right,j,l,space", "step(1)", show=False),
+        Binding("enter", "take", show=False),
     ]
 
     class Changed(Message):
@@ -39,6 +40,9 @@ class Choice(Painted, can_focus=True):
         @property
         def control(self) -> Choice:
             return self.choice
+
+    class Taken(Changed):
+        """Enter was pressed: on to the next field."""
 
     def __init__(
         self, options: Sequence[tuple[str, str, str]], chosen: str = "", *, across: bool = False, id: str | None = None
@@ -61,6 +65,9 @@ class Choice(Painted, can_focus=True):
             self.choose(keys[max(0, min(len(keys) - 1, keys.index(self.chosen) + by))])
         elif keys:
             self.choose(keys[0] if by > 0 else keys[-1])
+
+    def action_take(self) -> None:
+        self.post_message(self.Taken(self))
 
     def on_key(self, event: events.Key) -> None:
         if event.character and event.character.isdigit():

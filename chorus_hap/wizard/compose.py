@@ -310,6 +310,10 @@ class Compose(Screen[None]):
         self.draft.intent, self.draft.stance, self.draft.weight = event.choice.chosen.split("/")
         self._changed()
 
+    @on(Choice.Taken)
+    def _taken(self) -> None:
+        self.action_next()
+
     def _rooms(self) -> None:
         rooms: Sequence[Room] = self.console.store.items("rooms")
         now = datetime.now(UTC)

@@ -92,6 +92,10 @@ class Propose(ModalScreen[None]):
         event.stop()
         self.focus_next()
 
+    @on(Choice.Taken)
+    def _taken(self) -> None:
+        self.focus_next()
+
     def action_send(self) -> None:
         problem = self.query_one("#pr-problem", Static)
         typed = self._typed()

@@ -31,6 +31,7 @@ class VoteCard(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False, priority=True),
         Binding("ctrl+s", "cast", show=False, priority=True),
+        Binding("enter", "close_if_closed", show=False),
     ]
 
     def __init__(self, decision_id: str) -> None:
@@ -176,19 +177,20 @@ class VoteCard(ModalScreen[None]):
         event.stop()
         self.action_cast()
 
-    def key_enter(self) -> None:
-        """Enter on the choice goes on to the reason."""
-        reasons = self.query("#vo-reason")
-        if reasons:
-            reasons.first().focus()
-        else:
-            self.dismiss(None)
+    @on(Choice.Taken)
+    def _taken(self) -> None:
+        self.query_one("#vo-reason", Input).focus()
 
     def action_leave(self) -> None:
         focused = self.app.focused
         if isinstance(focused, Input) and focused.value:
             self.query_one(Choice).focus()
         else:
+            self.dismiss(None)
+
+    def action_close_if_closed(self) -> None:
+        """Enter leaves a card on which nothing can be cast."""
+        if not self.query(Choice):
             self.dismiss(None)
 
     def action_cast(self) -> None:

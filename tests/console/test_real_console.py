@@ -104,7 +104,9 @@ def test_a_person_talks_and_votes_from_the_keyboard(
         (mine,) = [v for v in decision["votes"] if v["choice"]]  # type: ignore[index]
         assert mine["reason"] == "it is sound"
 
-        terminal.press("esc", "q")
+        terminal.press("esc")
+        terminal.wait(lambda screen: "filter:" not in screen, "the filter is still there")
+        terminal.press("q")
         terminal.wait_for("Quit?")
         terminal.press("q")
         end = time.monotonic() + 15
