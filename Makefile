@@ -31,7 +31,9 @@ tour: install ## three daemons in temporary homes and a console on them, gone at
 	@$(BIN)/python -m chorus_hap.tour
 
 test: install ## set up and pass every test
-	@$(BIN)/python -m tests.run
+	$(BIN)/pytest -n 2 --dist loadfile -m "not real and not console and not search"
+	$(BIN)/pytest -m search
+	$(BIN)/pytest -m "real or console"
 
 lint: install ## format, lint, types, import contracts, generated pages
 	@$(BIN)/ruff format --check .

@@ -250,6 +250,8 @@ class Assembly:
             ("decisions", self.closer),
             ("shhh", door),
             ("runtime", self._node.supervisor),
+            ("runtime", self._node.control),
+            ("runtime", self._node.hub),
         ):
             self.metrics.add(family, part.statistics)
 

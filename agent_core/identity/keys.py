@@ -11,8 +11,8 @@ import msgspec
 
 from agent_core.errors import StoreError
 from agent_core.home import write_whole
+from agent_core.identity.kind import Kind
 from agent_core.identity.peer_id import peer_id_of
-from agent_core.roster.model import Kind
 
 SEED_BYTES = 32
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from agent_core.feeds.model import Head
+from agent_core.identity.kind import Kind as Kind
 
 
 class Authority(StrEnum):
@@ -24,13 +25,6 @@ class Authority(StrEnum):
         """Whether this level has all the rights of the other."""
         levels = list(Authority)
         return levels.index(self) <= levels.index(other)
-
-
-class Kind(StrEnum):
-    """What sort of being speaks through an identity; fixed when the home is made."""
-
-    HUMAN = "human"
-    AGENT = "agent"
 
 
 class Policy(StrEnum):
