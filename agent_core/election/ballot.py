@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent_core.election.messages import Candidacy, Vote
 from agent_core.election.model import Score, tie_break
@@ -46,8 +46,8 @@ class Ballot:
             return min(heard, key=lambda c: (-self._before[c], tie_break(self.term, c)))
         return heard[0]
 
-    def hopeless(self, voters: tuple[str, ...]) -> bool:
-        """Whether the votes heard leave nobody a majority."""
+    def hopeless(self, voters: tuple[str, ...], reached: Iterable[str]) -> bool:
+        """Whether nobody gets a majority any more, if only the voters reached can still vote."""
         best = max(self.tally.values(), default=0)
-        missing = sum(1 for v in voters if v not in self.votes)
+        missing = sum(1 for v in reached if v not in self.votes)
         return best + missing <= len(voters) // 2

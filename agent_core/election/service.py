@@ -108,6 +108,7 @@ class ElectionService:
         restored: this home's memory of votes can't be trusted (SPEC section 2, Epochs).
         rng: random delays.
         clock: seconds that go on while the machine sleeps.
+        on_trusted: awaited once a restored home was promoted again and may vote.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class ElectionService:
         restored: bool = False,
         rng: random.Random | None = None,
         clock: Callable[[], float] = boottime_s,
+        on_trusted: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._network = network
         self._appender = appender
@@ -134,6 +136,7 @@ class ElectionService:
         self._restored = restored
         self._rng = rng or random.Random()
         self._clock = clock
+        self._on_trusted = on_trusted
         self._nursery: trio.Nursery | None = None
         self._links: dict[str, _Link] = {}
         self._observed: dict[str, Observed] = {}
@@ -448,6 +451,10 @@ class ElectionService:
     def _carry_out(self) -> None:
         for output in self._machine.take():
             self._do(output)
+        if self._restored and self._cluster and self._machine.no_vote_since is None:
+            self._restored = False
+            if self._on_trusted is not None:
+                self._disk_in.send_nowait(self._on_trusted)
         self._wake.set()
 
     def _do(self, output: Output) -> None:

@@ -48,6 +48,8 @@ class Voting(Core):
         self._reports: dict[str, DeathReport] = {}
         self._waits: dict[str, float] = {}
         self._unanswered: Heartbeat | None = None
+        #: A heartbeat that overtook its leader's announcement.
+        self._early: tuple[str, Heartbeat | None] = ("", None)
 
     # --- promise ------------------------------------------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class Voting(Core):
             )
             self._follow(certificate, self._reason or self._default_reason(), now)
             self.take_office(certificate, now)
-        elif ballot.hopeless(self.voters):
+        elif ballot.hopeless(self.voters, (self.me, *self.other_voters())):
             soon = now + (0.1 + self.rng.random()) * self.timings.start_delay_s
             if ballot.attempt < 3 and self.may_vote:
                 self.campaign_at = min(soon, self.campaign_at) if self.campaign_at is not None else soon
@@ -363,7 +365,9 @@ class Voting(Core):
         trigger = Trigger(announce.trigger) if announce.trigger in set(Trigger) else Trigger.MANUAL
         self.deposed()
         self._follow(certificate, trigger, now)
-        self._unanswered = None
+        sender, heartbeat = self._early
+        self._unanswered = heartbeat if sender == self.leader and heartbeat and heartbeat.term == self.term else None
+        self._early = ("", None)
         # On disk before a heartbeat is acknowledged: after a restart this voter then knows whom it may be bound to.
         self.persist(lambda now: self._answer(certificate))
 
@@ -411,12 +415,16 @@ class Voting(Core):
         if self.chain.roster is None:
             self.send(sender, CatchUp(-1))
             return
+        if sender not in self.members:
+            return
         followed = heartbeat.term == self.term and sender == self.leader and not self.leader_gone
         if followed:
             self._heard_leader(now)
             if self.durable_term < self.term:
                 self._unanswered = heartbeat
                 return
+        elif heartbeat.term >= self.term:
+            self._early = (sender, heartbeat)
         self._acknowledge(heartbeat, ok=followed, to=sender)
 
     def _acknowledge(self, heartbeat: Heartbeat, ok: bool, to: str = "") -> None:

@@ -41,12 +41,13 @@ class World:
     Args:
         seed: decides everything.
         count: how many nodes; all are voters at the start.
+        timings: of the election.
     """
 
-    def __init__(self, seed: int, count: int = 5) -> None:
+    def __init__(self, seed: int, count: int = 5, timings: Timings = TIMINGS) -> None:
         self.rng = random.Random(seed)
         self.now = 0.0
-        self.timings = TIMINGS
+        self.timings = timings
         self.counted = Counted()
         self.check = Checker(self)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -93,20 +94,29 @@ class World:
         Raises:
             Violation: something doesn't hold.
         """
-        for node in self.nodes.values():
-            node.start()
-        for node in self.nodes.values():
-            self._join(node)
-            self.at(self.rng.random(), self._sync, node)
+        self.start()
         self.at(self.rng.uniform(1, 6), self._fault)
         self.at(HEALED_S, self._heal)
         self.at(LENGTH_S, self.check.healed)
         self.load.start()
+        self.run_until(LENGTH_S)
+
+    def start(self) -> None:
+        """Start all nodes and connect them."""
+        for node in self.nodes.values():
+            node.start()
+        for node in self.nodes.values():
+            self.join(node)
+            self.at(self.rng.random(), self._sync, node)
+
+    def run_until(self, end_s: float) -> None:
+        """Let the virtual time pass."""
         heap = self._heap
-        while heap and heap[0][0] <= LENGTH_S:
+        while heap and heap[0][0] <= end_s:
             self.now, _, do, args = heapq.heappop(heap)
             self.events += 1
             do(*args)
+        self.now = end_s
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -149,7 +159,7 @@ class World:
         result = DialResult.CONNECTED if self.nodes[peer].alive else DialResult.REFUSED
         self.later(node, self.now + self._delay(), node.probed, peer, result)
 
-    def _join(self, node: Node) -> None:
+    def join(self, node: Node) -> None:
         """Connect a node with everybody it can reach."""
         for peer in self.nodes.values():
             if peer is not node and peer.alive and self.reachable(node.peer_id, peer.peer_id):
@@ -191,34 +201,35 @@ class World:
             victim = self.rng.choice(leaders) if leaders else victim
         kind = self.rng.random()
         if kind < 0.25:
-            self._crash(victim, self.rng.choice((0.02, 0.5, 2.0, 6.0)) * self.rng.uniform(0.5, 1.5))
+            self.crash(victim, self.rng.choice((0.02, 0.5, 2.0, 6.0)) * self.rng.uniform(0.5, 1.5))
         elif kind < 0.35:
             for node in self.rng.sample(list(self.nodes.values()), len(self.nodes) // 2 + 1):
-                self._crash(node, self.rng.choice((0.02, 0.5)) * self.rng.uniform(0.5, 1.5))
+                self.crash(node, self.rng.choice((0.02, 0.5)) * self.rng.uniform(0.5, 1.5))
         elif kind < 0.55:
-            self._pause(victim, self.rng.choice((0.2, 1.0, 4.0)) * self.rng.uniform(0.5, 1.5))
+            self.pause(victim, self.rng.choice((0.2, 1.0, 4.0)) * self.rng.uniform(0.5, 1.5))
         elif kind < 0.75:
-            self._cut(victim)
+            self.cut(victim)
         elif kind < 0.80:
             self.betray(victim)
         elif kind < 0.90 and victim.alive:
             self.later(victim, self.now, victim.resign)
         elif victim.alive:
-            self.later(victim, self.now, self._rebuild, victim)
+            self.later(victim, self.now, self.rebuild, victim)
 
     def betray(self, node: Node) -> None:
         """The worst moment: a node falls silent with what it alone knows, and the rest loses its memory or not."""
         if not self.faulty or self.group:
             return
-        self._cut(node, alone=True)
+        self.cut(node, alone=True)
         if self.rng.random() < 0.5:
-            self._crash(node, self.rng.uniform(1.0, 6.0))
+            self.crash(node, self.rng.uniform(1.0, 6.0))
         else:
             for other in self.nodes.values():
                 if other is not node:
-                    self._crash(other, self.rng.uniform(0.01, 0.3))
+                    self.crash(other, self.rng.uniform(0.01, 0.3))
 
-    def _crash(self, node: Node, for_s: float) -> None:
+    def crash(self, node: Node, for_s: float) -> None:
+        """End a node's process; it starts again after so many seconds."""
         if not node.alive:
             return
         watchers = [p for p in self.nodes.values() if node.peer_id in p.connected]
@@ -233,13 +244,14 @@ class World:
     def _restart(self, node: Node) -> None:
         if not node.alive:
             node.start()
-            self._join(node)
+            self.join(node)
 
-    def _pause(self, node: Node, for_s: float) -> None:
+    def pause(self, node: Node, for_s: float) -> None:
+        """Stop a node's process for so long; the kernel goes on answering for it."""
         if node.alive:
             node.paused_until = max(node.paused_until, self.now + for_s)
 
-    def _cut(self, first: Node, alone: bool = False) -> None:
+    def cut(self, first: Node, alone: bool = False, for_s: float | None = None) -> None:
         """Cut the network in two; connections break when somebody notices."""
         if self.group:
             return
@@ -251,19 +263,21 @@ class World:
             for b in sorted(a.connected):
                 if not self.reachable(a.peer_id, b):
                     self.later(a, self.now + self.rng.random() * self.notice_s, self._noticed, a, b)
-        self.at(self.now + self.rng.choice((0.5, 5.0, 8.0)) * self.rng.uniform(0.5, 1.5), self._mend)
+        drawn_s = self.rng.choice((0.5, 5.0, 8.0)) * self.rng.uniform(0.5, 1.5)
+        self.at(self.now + (drawn_s if for_s is None else for_s), self.mend)
 
     def _noticed(self, node: Node, peer: str) -> None:
         if not self.reachable(node.peer_id, peer):
             node.disconnect(peer, False)
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
+        """Let everybody reach everybody again."""
         self.group = {}
         for node in self.nodes.values():
             if node.alive:
-                self._join(node)
+                self.join(node)
 
-    def _rebuild(self, node: Node) -> None:
+    def rebuild(self, node: Node) -> None:
         """The node's mesh is rebuilt: it drops its claim first, then its connections close and its port refuses a while."""
         node.rebuild_mesh()
         gone, node.connected = node.connected, set()
@@ -276,16 +290,16 @@ class World:
 
     def _rebuilt(self, node: Node) -> None:
         if node.alive:
-            self._join(node)
+            self.join(node)
 
     def _heal(self) -> None:
         self.faulty = False
         for node in self.nodes.values():
             node.paused_until = min(node.paused_until, self.now)
             self._restart(node)
-        self._mend()
+        self.mend()
         self.at(self.now + LEADER_WITHIN_S, self._must_lead)
-        self.at(self.now + 2.0, self._mend)  # what closed late in the trouble
+        self.at(self.now + 2.0, self.mend)  # what closed late in the trouble
 
     def _must_lead(self) -> None:
         if self.check.last_claim_s < HEALED_S:
