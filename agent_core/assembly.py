@@ -85,8 +85,6 @@ class Assembly:
         self._me = self.identity.peer_id
         self._clock = HybridClock(wall_ms, store.latest_hlc(self._me))
         values = node.settings.values
-        self._agent_id = values.agent.id or default_agent_id(self.identity.kind.value)
-        self._role = values.agent.role or ("operator" if self.identity.kind is Kind.HUMAN else "agent")
 
         self.network = LibP2PNetwork(self._mesh_config(), node.note)
         self.feeds = Feeds(
@@ -101,6 +99,10 @@ class Assembly:
         )
         bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
         self.folds = FoldSet(bound, self._verifier, store, self.feeds.held)
+        known = self.folds.roster.get(self._me) if self.folds.roster else None
+        # Who was enrolled under a name keeps it until another one is asked for.
+        self._agent_id = values.agent.id or (known.agent_id if known else default_agent_id(self.identity.kind.value))
+        self._role = values.agent.role or (known.role if known else default_role(self.identity.kind))
         self.election = ElectionService(
             network=self.network,
             appender=self.feeds,
@@ -486,6 +488,11 @@ class _Current:
     @property
     def ucxl(self) -> UcxlFold:
         return self._assembly.folds.ucxl
+
+
+def default_role(kind: Kind) -> str:
+    """The role of an identity that names none (SPEC section 4)."""
+    return "operator" if kind is Kind.HUMAN else "agent"
 
 
 def _is_loopback(host: str) -> bool:

@@ -65,8 +65,9 @@ class StreamClosed(Exception):
 
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
-#: Called synchronously for every gossip message before it is relayed: topic, relaying peer, payload.
-Judge: TypeAlias = Callable[[str, str, bytes], Verdict]
+#: Called synchronously for every gossip message before it is relayed: topic, relaying peer, payload, and the peer whose
+#: signature on it the network has checked.
+Judge: TypeAlias = Callable[[str, str, bytes, str], Verdict]
 #: Called synchronously with every accepted message of a joined topic, our own ones too: topic, relaying peer, payload.
 Receiver: TypeAlias = Callable[[str, str, bytes], None]
 #: Called synchronously when a peer's first connection opens or its last one closes: peer, connected,

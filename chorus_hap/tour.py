@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agent_core.errors import ChorusError, TimedOut
 from chorus_hap.link import connect
@@ -37,7 +38,7 @@ class Daemon:
             words, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output, start_new_session=True
         )
 
-    def call(self, method: str, **params: object) -> object:
+    def call(self, method: str, **params: Any) -> Any:
         """One operation on this daemon's control socket."""
         with connect(self.home, start=False) as link:
             return link.call(method, **params)

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from libp2p.exceptions import ParseError
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 
@@ -144,7 +145,7 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         verdict = Verdict.IGNORE
         if self.judge is not None:
             try:
-                verdict = self.judge(msg.topicIDs[0], relay, msg.data)
+                verdict = self.judge(msg.topicIDs[0], relay, msg.data, str(ID(msg.from_id)))
             except Exception as error:
                 self._fenced("the judge", error)
         if verdict is Verdict.ACCEPT:

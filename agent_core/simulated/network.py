@@ -22,7 +22,7 @@ from agent_core.network import (
     Verdict,
 )
 from agent_core.simulated.stream import SimulatedStream
-from agent_core.simulated.world import Link, SimulatedWorld
+from agent_core.simulated.world import Gossip, Link, SimulatedWorld
 
 __all__ = ["MAX_GOSSIP_BYTES", "SimulatedNetwork", "SimulatedWorld"]
 
@@ -95,7 +95,7 @@ class SimulatedNetwork:
             message_id = next(_message_ids)
             self._remember(message_id)
             self._deliver(self._peer_id, topic, payload)
-            self._spread(self._peer_id, topic, message_id, payload)
+            self._spread(self._peer_id, Gossip(topic, message_id, self._peer_id, payload))
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         self._handlers[protocol] = handler
@@ -171,23 +171,23 @@ class SimulatedNetwork:
         finally:
             await stream.aclose()
 
-    def hear(self, relay: str, topic: str, message_id: int, payload: bytes) -> None:
+    def hear(self, relay: str, message: Gossip) -> None:
         """A gossip message arrives from a peer: judged, delivered, relayed."""
-        if topic not in self._topics or message_id in self._seen or self._dead:
+        if message.topic not in self._topics or message.id in self._seen or self._dead:
             return
-        if self._verdict(relay, topic, payload) is not Verdict.ACCEPT:
+        if self._verdict(relay, message) is not Verdict.ACCEPT:
             return
-        self._remember(message_id)
-        self._deliver(relay, topic, payload)
-        self._spread(relay, topic, message_id, payload)
+        self._remember(message.id)
+        self._deliver(relay, message.topic, message.payload)
+        self._spread(relay, message)
 
-    def _verdict(self, relay: str, topic: str, payload: bytes) -> Verdict:
+    def _verdict(self, relay: str, message: Gossip) -> Verdict:
         if self._judge is None:
             return Verdict.IGNORE
         try:
-            return self._judge(topic, relay, payload)
+            return self._judge(message.topic, relay, message.payload, message.author)
         except Exception:
-            log.exception("the judge raised on a message of %s", topic)
+            log.exception("the judge raised on a message of %s", message.topic)
             return Verdict.IGNORE
 
     def _deliver(self, relay: str, topic: str, payload: bytes) -> None:
@@ -197,10 +197,10 @@ class SimulatedNetwork:
             except Exception:
                 log.exception("the receiver raised on a message of %s", topic)
 
-    def _spread(self, relay: str, topic: str, message_id: int, payload: bytes) -> None:
+    def _spread(self, relay: str, message: Gossip) -> None:
         for peer in self._links:
             if peer != relay:
-                self._world.gossip(self._peer_id, peer, topic, message_id, payload)
+                self._world.gossip(self._peer_id, peer, message)
 
     def _remember(self, message_id: int) -> None:
         self._seen[message_id] = None

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("chorus.simulated")
 
 
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """One gossip message; the author stands for the signature that a real network checks."""
+
+    topic: str
+    id: int
+    author: str
+    payload: bytes
+
+
 @dataclass(frozen=True)
 class WorldStatistics:
     """What a world carried so far."""
@@ -201,7 +211,7 @@ class SimulatedWorld:
         else:
             action()
 
-    def gossip(self, source: str, target: str, topic: str, message_id: int, payload: bytes) -> None:
+    def gossip(self, source: str, target: str, message: Gossip) -> None:
         """One gossip hop: perhaps lost, perhaps doubled."""
         self._sent += 1
         if self.random.random() < self.loss:
@@ -214,14 +224,14 @@ class SimulatedWorld:
         for _ in range(copies):
             self.at(
                 trio.current_time() + self.delay(),
-                lambda: self._gossip_arrives(source, target, topic, message_id, payload),
+                lambda: self._gossip_arrives(source, target, message),
             )
 
-    def _gossip_arrives(self, source: str, target: str, topic: str, message_id: int, payload: bytes) -> None:
+    def _gossip_arrives(self, source: str, target: str, message: Gossip) -> None:
         if self.blocked(source, target) or self.link(source, target) is None or target in self._dead:
             self._lost += 1
             return
-        self._networks[target].hear(source, topic, message_id, payload)
+        self._networks[target].hear(source, message)
 
     # -- faults ----------------------------------------------------------------------------------------------------
 

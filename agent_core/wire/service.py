@@ -234,14 +234,14 @@ class Wire:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def judge(self, topic: str, peer: str, payload: bytes, author: str = "") -> Verdict:
+    def judge(self, topic: str, peer: str, payload: bytes, author: str) -> Verdict:
         """Judge one message for the network; never raises.
 
         Args:
             topic: where it came.
             peer: who relayed it.
             payload: the message.
-            author: whose signature the network checked, where it tells.
+            author: whose signature the network checked.
         """
         try:
             judgement = self._judge.judge(payload, self._now_ms(), author)

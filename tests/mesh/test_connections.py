@@ -43,7 +43,7 @@ async def test_a_restarted_node_with_its_identity_and_port_delivers_at_once() ->
     async with running(config(1)) as (network,):
         watched = Watched(network)
         heard: list[bytes] = []
-        network.set_judge(lambda topic, relay, payload: Verdict.ACCEPT)
+        network.set_judge(lambda topic, relay, payload, author: Verdict.ACCEPT)
         network.set_receiver(lambda topic, relay, payload: heard.append(payload))
         await network.join(TOPIC)
         peer_ids = []

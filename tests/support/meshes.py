@@ -100,7 +100,7 @@ async def process(seed: int, listen: str = "/ip4/127.0.0.1/tcp/0", *bootstrap: s
 
 async def _main(seed: int, listen: str, *bootstrap: str) -> None:
     async with running(config(seed, *bootstrap, listen=(listen,))) as (network,):
-        network.set_judge(lambda topic, relay, payload: Verdict.ACCEPT)
+        network.set_judge(lambda topic, relay, payload, author: Verdict.ACCEPT)
         network.set_receiver(lambda topic, relay, payload: print(payload.decode(errors="replace"), flush=True))
         await network.join(TOPIC)
         print(network.addresses[0], flush=True)

@@ -36,7 +36,7 @@ class Ear:
         network.set_judge(self._judge)
         network.set_receiver(lambda topic, relay, payload: self.heard.append((topic, relay, payload)))
 
-    def _judge(self, topic: str, relay: str, payload: bytes) -> Verdict:
+    def _judge(self, topic: str, relay: str, payload: bytes, author: str) -> Verdict:
         self.judged.append(payload)
         if payload.startswith(b"raise"):
             raise ValueError("a judge with a bug")

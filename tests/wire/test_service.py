@@ -221,7 +221,7 @@ async def test_topics_are_joined_until_the_last_one_leaves(pair: Pair, autojump_
 async def test_own_messages_pass_before_there_is_a_roster(pair: Pair, autojump_clock: MockClock) -> None:
     pair.members.clear()
     payload = encode(envelope("status_update", says("me"), now_ms=now_ms()))
-    assert pair.alice.judge(topics.COORDINATION, BOB, payload) is Verdict.ACCEPT
+    assert pair.alice.judge(topics.COORDINATION, BOB, payload, ALICE) is Verdict.ACCEPT
 
 
 def test_the_ring_keeps_the_newest_and_watchers_cant_break_it() -> None:
