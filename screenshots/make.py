@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -86,12 +87,18 @@ def populate(daemons: list[Daemon]) -> None:
         text="Reproduced on the staging mesh: the pool is exhausted after a fail-over.",
         intent="update",
     )
+
+
+def decide(daemons: list[Daemon]) -> None:
+    """A proposal that every member may vote on, the person included, and two votes."""
+    a, b, _ = daemons
     decision = _dict(
         a.call(
             "decisions.propose",
             title="Adopt TinyLFU in the search cache",
             description="The plan of room `search-cache`.",
             kind="architecture",
+            rule="unanimous",
             deadline="45m",
         )
     )
@@ -119,7 +126,7 @@ def _until(ask: Callable[[], object], timeout_s: float = 20.0) -> None:
     raise SystemExit("The mesh didn't get that far.")
 
 
-async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int]) -> None:
+async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int], daemons: list[Daemon]) -> None:
     """One console, every pane."""
     from chorus_hap.app import ConsoleApp, Options
     from chorus_hap.source_link import LinkSource
@@ -133,13 +140,18 @@ async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int]
             end = asyncio.get_running_loop().time() + timeout_s
             while not condition():
                 if asyncio.get_running_loop().time() > end:
-                    raise SystemExit(f"{what} never came.")
+                    raise SystemExit(
+                        f"{what} never came:\n" + re.sub("<[^>]*>", "", app.export_screenshot().replace("&#160;", " "))
+                    )
                 await pilot.pause(0.1)
 
         await wait(
             lambda: store.live and store.status and store.status.stage == "ready" and store.leader()[1],
             "A console that is ready",
         )
+        if not suffix:
+            await wait(lambda: any(m.you for m in store.items("members")), "The console's membership")
+            await asyncio.to_thread(decide, daemons)
         await wait(
             lambda: len(store.items("rooms")) >= 2 and len(store.items("ucxl")) >= 2 and store.items("decisions"),
             "The mesh's content",
@@ -147,7 +159,8 @@ async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int]
         for name, key, texts in PANES:
             await pilot.press(key)
             if name == "hmmm":
-                app.go("hmmm", "search-cache")
+                await app.show_pane("hmmm", "search-cache")
+                await pilot.pause()
 
             def shown(texts: tuple[str, ...] = texts) -> bool:
                 picture = app.export_screenshot().replace("&#160;", " ")
@@ -179,7 +192,7 @@ def main() -> int:
         for setting in TIMINGS:
             flags += ["--set", setting]
         for suffix, size in SIZES.items():
-            asyncio.run(shoot(Path(root) / "you", flags, suffix, size))
+            asyncio.run(shoot(Path(root) / "you", flags, suffix, size, daemons))
     print(f"{len(list(HERE.glob('*.svg')))} pictures in {HERE.name}/")
     return 0
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agent_core.shapes import LogEntry
+from agent_core.shapes import LogEntry, MemberInfo
 from chorus_hap.panes.base import Pane
 from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, wrap
 from chorus_hap.widgets.sheet import Sheet
@@ -17,6 +18,17 @@ from chorus_hap.widgets.stream import StreamView
 from chorus_hap.widgets.viewport import Viewport
 
 _FAMILY_ROLES = {"hmmm": "accent", "decision": "warn", "ucxl": "good", "act": "you", "feed": "dim", "member": "dim"}
+
+
+def named(entries: Iterable[LogEntry], members: Iterable[MemberInfo]) -> list[LogEntry]:
+    """Entries with their authors' names as the roster has them now: an entry may have come before its author was known."""
+    names = {m.peer_id: m.agent_id for m in members}
+    return [
+        msgspec.structs.replace(e, author=names[e.key.partition("/")[0]])
+        if e.author.startswith("…") and e.key.partition("/")[0] in names
+        else e
+        for e in entries
+    ]
 
 
 def log_line(entry: LogEntry, width: int) -> Line:
@@ -31,7 +43,7 @@ def log_line(entry: LogEntry, width: int) -> Line:
     ]
     if entry.held:
         line.append(("held: its time is ahead  ", "warn"))
-    if entry.body not in ("present", ""):
+    if entry.body not in ("present", "no body", ""):
         line.append((f"[{entry.body}] ", "warn"))
     line.append((one_line(entry.text), "text"))
     return line
@@ -74,12 +86,15 @@ class LogPane(Pane):
             yield StreamView(
                 "Log",
                 lambda: self.store.ring("log"),
-                log_line,
+                lambda entry, width: log_line(self._named(entry), width),
                 log_fields,
                 empty="Every durable entry of every member appears here. n writes the first message.",
                 id="lo-stream",
             )
             yield Sheet("Entry", empty="The entry at the cursor.", id="lo-detail")
+
+    def _named(self, entry: LogEntry) -> LogEntry:
+        return named([entry], self.store.items("members"))[0] if entry.author.startswith("…") else entry
 
     @property
     def stream(self) -> StreamView:
@@ -92,7 +107,7 @@ class LogPane(Pane):
         self._detail()
 
     def _detail(self) -> None:
-        entry = self.stream.item
+        entry = self._named(self.stream.item) if self.stream.item is not None else None
         sheet = self.query_one("#lo-detail", Sheet)
         sheet.copy = entry.key if entry is not None else ""
         sheet.show(lambda width: log_detail(entry, width) if entry is not None else [])

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from agent_core.shapes import Attention, Decision, LogEntry, Room, Status
 from chorus_hap.panes.attention import attention_rows, open_target
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.log import named
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import tally_bar
@@ -63,7 +64,7 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
             ],
         ),
     ]
-    lines = facts(pairs)
+    lines = facts(pairs, 11, width)
     for text in [minority, *status.notes] if minority else status.notes:
         for part in wrap(text, max(20, width - 2)):
             lines.append([(part, "warn")])
@@ -178,6 +179,7 @@ class OverviewPane(Pane):
         else:
             news.caption, news.copy = "Just now", ""
             entries = [entry for _, entry in store.ring("log").since(store.ring("log").total - 60)]
+            entries = named(entries, store.items("members"))
             news.show(lambda width: recent_lines(entries, width))
         news.retitle()
 
