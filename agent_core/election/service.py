@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +17,7 @@ from agent_core.election import views
 from agent_core.election.acts import ACT, ACT_COMMIT, Act, ActData, ActKind
 from agent_core.election.chain import ActChain
 from agent_core.election.core import Output, Send
+from agent_core.election.links import Links
 from agent_core.election.machine import ElectionMachine
 from agent_core.election.messages import MAX_FRAME_BYTES, PROTOCOL, decode, encode
 from agent_core.election.model import (
@@ -47,11 +47,6 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 log = logging.getLogger("chorus.election")
-
-#: Frames that wait for a slow peer; beyond it the oldest go, which the protocol repairs.
-OUTBOX = 256
-#: Between tries to open a stream to a connected peer (s).
-RETRY_S = 0.25
 
 
 class Durable(Protocol):
@@ -83,15 +78,6 @@ class _Proposal:
         self.done = trio.Event()
         self.place: tuple[int, str] | None = None
         self.act: Act | None = None
-
-
-class _Link:
-    """What goes to one peer, in order."""
-
-    def __init__(self) -> None:
-        self.frames: deque[bytes] = deque(maxlen=OUTBOX)
-        self.fresh = trio.Event()
-        self.scope = trio.CancelScope()
 
 
 class ElectionService:
@@ -138,7 +124,7 @@ class ElectionService:
         self._clock = clock
         self._on_trusted = on_trusted
         self._nursery: trio.Nursery | None = None
-        self._links: dict[str, _Link] = {}
+        self._links = Links(network)
         self._observed: dict[str, Observed] = {}
         self._disk_in, self._disk_out = trio.open_memory_channel[Callable[[], Awaitable[None]]](float("inf"))
         self._wake = trio.Event()
@@ -178,37 +164,7 @@ class ElectionService:
 
     def snapshot(self) -> Snapshot:
         """Everything at one instant."""
-        machine, now = self._machine, self._clock()
-        leading = machine.leading(now)
-        certain = leading or (machine.reign is None and machine.certain(now))
-        heard = machine.last_heard
-        left = ((machine.claim_until or now) if leading else heard + self._timings.lease_s) - now
-        ballot = machine.ballot
-        votes = {v.voter: v.candidate for v in machine.certificate.votes} if machine.certificate else {}
-        if ballot is not None and ballot.term == machine.term:
-            votes |= {v.voter: v.candidate for v in ballot.votes.values()}
-        return Snapshot(
-            me=machine.me,
-            state=machine.state(now),
-            term=machine.term,
-            leader=machine.leader or machine.last_leader,
-            certain=certain,
-            lease_age_s=max(
-                0.0, now - (machine.claim_until or now) + self._timings.lease_s if leading else now - heard
-            ),
-            lease_left_s=max(0.0, left) if certain else 0.0,
-            voters=machine.voters,
-            reached=frozenset(v for v in machine.voters if v == machine.me or v in machine.connected),
-            votes=votes,
-            scores=dict(machine.scores),
-            trigger=machine.trigger.value if machine.leader else "",
-            timings=self._timings,
-            last_act=machine.log.number,
-            committed_act=self._chain.tip_number,
-            timeline=self._chain.timeline(),
-            may_vote=machine.may_vote,
-            lost_vote=machine.no_vote_since is not None,
-        )
+        return views.snapshot(self._machine, self._clock())
 
     def view(self, ctx: ViewContext) -> Election:
         """One consistent read of who leads and why."""
@@ -278,7 +234,7 @@ class ElectionService:
         self._fail_all()
         self._chain = chain
         self._machine = self._new_machine()
-        for peer in self._links:
+        for peer in self._links.peers:
             self._machine.peer_connected(peer, self._clock())
         self._carry_out()
 
@@ -367,37 +323,15 @@ class ElectionService:
     def _peer_changed(self, peer_id: str, connected: bool, closed_by_remote: bool) -> None:
         if self._nursery is None:
             return
-        if connected and peer_id not in self._links:
-            link = self._links[peer_id] = _Link()
+        if connected and peer_id not in self._links.peers:
+            self._nursery.start_soon(self._links.keep, self._links.add(peer_id))
             self._observed.setdefault(peer_id, Observed()).up(self._clock())
-            self._nursery.start_soon(self._send_all, peer_id, link)
             self._machine.peer_connected(peer_id, self._clock())
-        elif not connected and peer_id in self._links:
-            self._links.pop(peer_id).scope.cancel()
+        elif not connected and peer_id in self._links.peers:
+            self._links.drop(peer_id)
             self._observed[peer_id].down(self._clock())
             self._machine.peer_disconnected(peer_id, closed_by_remote, self._clock())
         self._carry_out()
-
-    async def _send_all(self, peer_id: str, link: _Link) -> None:
-        """Keep one stream to a peer and send what is due, as long as it is connected."""
-        with link.scope:
-            while True:
-                try:
-                    stream = await self._network.open(peer_id, PROTOCOL)
-                except StreamClosed:
-                    await trio.sleep(RETRY_S)
-                    continue
-                try:
-                    while True:
-                        while link.frames:
-                            await stream.send(link.frames.popleft())
-                        link.fresh = trio.Event()
-                        await link.fresh.wait()
-                except StreamClosed:
-                    await trio.sleep(RETRY_S)
-                finally:
-                    with trio.CancelScope(shield=True), trio.move_on_after(1):
-                        await stream.aclose()
 
     async def _serve(self, stream: Stream) -> None:
         """Take what a peer sends; nothing in it may do more harm than lose itself."""
@@ -461,11 +395,7 @@ class ElectionService:
         machine = self._machine
         match output:
             case Send(to, message):
-                link = self._links.get(to)
-                if link is not None:
-                    self._sent += 1
-                    link.frames.append(encode(self._cluster, message))
-                    link.fresh.set()
+                self._sent += self._links.put(to, encode(self._cluster, message))
             case Persist(state, token):
                 self._disk_in.send_nowait(lambda: self._persist(machine, self._cluster, state, token))
             case AppendAct(data, token):

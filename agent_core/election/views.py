@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent_core import shapes
-from agent_core.election.acts import Chain
 from agent_core.election.chain import TermRecord
 from agent_core.election.model import Score, State, Timings
 from agent_core.views import ViewContext
 
+if TYPE_CHECKING:
+    from agent_core.election.machine import ElectionMachine
+
+#: Newest terms shown.
 TIMELINE = 50
 
 
@@ -38,27 +42,33 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     lost_vote: bool
 
 
-def idle(chain: Chain, timings: Timings, me: str) -> Snapshot:
-    """What an offline reader can say: nothing is certain."""
+def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
+    """Read the machine once, at one instant (s)."""
+    leading, lease_s = machine.leading(now), machine.timings.lease_s
+    certain = leading or (machine.reign is None and machine.certain(now))
+    since = (machine.claim_until or now) - lease_s if leading else machine.last_heard
+    votes = {v.voter: v.candidate for v in machine.certificate.votes} if machine.certificate else {}
+    if machine.ballot is not None and machine.ballot.term == machine.term:
+        votes |= {v.voter: v.candidate for v in machine.ballot.votes.values()}
     return Snapshot(
-        me=me,
-        state=State.IDLE,
-        term=max((a.term for a in chain.committed), default=0),
-        leader=next((a.author for a in reversed(chain.committed) if a.kind == "term"), ""),
-        certain=False,
-        lease_age_s=0.0,
-        lease_left_s=0.0,
-        voters=chain.roster.voters if chain.roster else (),
-        reached=frozenset(),
-        votes={},
-        scores={},
-        trigger="",
-        timings=timings,
-        last_act=len(chain.committed) - 1,
-        committed_act=len(chain.committed) - 1,
-        timeline=(),
-        may_vote=False,
-        lost_vote=False,
+        me=machine.me,
+        state=machine.state(now),
+        term=machine.term,
+        leader=machine.leader or machine.last_leader,
+        certain=certain,
+        lease_age_s=max(0.0, now - since),
+        lease_left_s=max(0.0, since + lease_s - now) if certain else 0.0,
+        voters=machine.voters,
+        reached=frozenset(v for v in machine.voters if v == machine.me or v in machine.connected),
+        votes=votes,
+        scores=dict(machine.scores),
+        trigger=machine.trigger.value if machine.leader else "",
+        timings=machine.timings,
+        last_act=machine.log.number,
+        committed_act=machine.chain.tip_number,
+        timeline=machine.chain.timeline(),
+        may_vote=machine.may_vote,
+        lost_vote=machine.no_vote_since is not None,
     )
 
 

@@ -5,102 +5,44 @@ from __future__ import annotations
 from collections import Counter
 
 from agent_core.election.ballot import Ballot
-from agent_core.election.core import Core
 from agent_core.election.messages import (
     Announce,
     Candidacy,
     CatchUp,
     Certificate,
-    DeathReport,
     Heartbeat,
     HeartbeatAck,
     PreVote,
     PreVoteAsk,
     Resign,
     Vote,
-    death_message,
     majority,
     prevote_message,
     vote_message,
 )
-from agent_core.election.model import Probe, Trigger
-from agent_core.network import DialResult
+from agent_core.election.model import Trigger
+from agent_core.election.promise import Promised
 
 
-class Voting(Core):
+class Voting(Promised):
     """Everything a voter does; members without a vote use the following part of it."""
 
     ballot: Ballot | None = None
-    #: When to ask for pre-votes next; nothing while there is no reason to.
-    campaign_at: float | None = None
     #: The successor a resigning leader named, and the term it is named for.
     heir: tuple[int, str] = (0, "")
     #: Consecutive terms this node saw pass without a leader.
     failed = 0
-    reigning = False
 
     _asking = 0  # the term pre-votes are collected for
     _heard = 0  # highest term heard of, only to know what to ask for next
-    _reason: Trigger | None = None
 
     def _init_voting(self) -> None:
+        self._init_promise()
         self._prevotes: dict[str, PreVote] = {}
-        self._reports: dict[str, DeathReport] = {}
         self._waits: dict[str, float] = {}
         self._unanswered: Heartbeat | None = None
         #: A heartbeat that overtook its leader's announcement.
         self._early: tuple[str, Heartbeat | None] = ("", None)
-
-    # --- promise ------------------------------------------------------------------------------------------------------
-
-    def free(self, now: float) -> bool:
-        """Whether no promise binds this voter to a leader: then it may vote and pre-vote."""
-        if self.reigning:
-            return False
-        return self.sole_voter or now >= self.promise_until
-
-    def certain(self, now: float) -> bool:
-        """Whether the leader of the term is still within the promise that its newest heartbeat got."""
-        return bool(self.leader) and not self.leader_gone and now < self.last_heard + self.timings.lease_s
-
-    def _release(self, now: float, delay_s: float) -> None:
-        """This term's leader leads no more: the promise ends, an election is due."""
-        self.leader_gone = True
-        self.promise_until = now
-        if self.may_vote:
-            self.campaign_at = now + self.rng.random() * delay_s
-
-    # --- evidence of death --------------------------------------------------------------------------------------------
-
-    def _leader_left(self, closed_by_remote: bool) -> None:
-        if closed_by_remote and self.may_vote and not self.leader_gone:
-            self.emit(Probe(self.leader))
-
-    def on_probe(self, peer_id: str, result: DialResult, now: float) -> None:
-        """A fresh dial ended: refusal, after a close from the other side, is worth a signed report."""
-        if result is not DialResult.REFUSED or peer_id != self.leader or peer_id in self.connected:
-            return
-        if not self.may_vote or self.leader_gone or self.reigning:
-            return
-        sig = self.signer.sign(death_message(self.chain.cluster_id, self.term, peer_id))
-        report = DeathReport(self.me, self.term, peer_id, sig)
-        for voter in self.other_voters():
-            self.send(voter, report)
-        self.on_death_report(report, now, trusted=True)
-
-    def on_death_report(self, report: DeathReport, now: float, trusted: bool = False) -> None:
-        """Count a voter's report; a majority of them ends the promise."""
-        if report.term != self.term or report.leader != self.leader or not self.leader or self.leader_gone:
-            return
-        if report.reporter not in self.voters or report.reporter in self._reports or self.reigning:
-            return
-        message = death_message(self.chain.cluster_id, report.term, report.leader)
-        if not trusted and not self.verifier.verify(report.reporter, message, report.sig):
-            return
-        self._reports[report.reporter] = report
-        if majority(self._reports, self.voters):
-            self._reason = Trigger.HEARTBEAT_TIMEOUT
-            self._release(now, self.timings.death_delay_s)
 
     # --- campaigning --------------------------------------------------------------------------------------------------
 
