@@ -143,7 +143,7 @@ async def test_before_a_judge_is_set_everything_is_ignored(
     await three[0].publish(TOPIC, b"unjudged")
     await trio.sleep(1)
     assert heard == []
-    three[1].set_judge(lambda topic, relay, payload: Verdict.ACCEPT)
+    three[1].set_judge(lambda topic, relay, payload, author: Verdict.ACCEPT)
     await three[0].publish(TOPIC, b"judged")
     await trio.sleep(1)
     assert heard == [b"judged"]
