@@ -22,7 +22,7 @@ from agent_core.decisions.fold import DecisionsFold
 from agent_core.decisions.service import DecisionsService
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
-from agent_core.errors import ChorusError
+from agent_core.errors import ChorusError, ConfigError
 from agent_core.feeds.heads import FeedHead
 from agent_core.feeds.model import Entry, EntryKey, Head
 from agent_core.feeds.service import Feeds
@@ -33,7 +33,10 @@ from agent_core.hmmm.machine import Periods
 from agent_core.hmmm.service import RoomsService
 from agent_core.identity import keys
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
+from agent_core.mesh.addresses import parse_peer
+from agent_core.mesh.addresses import parse_peer
 from agent_core.mesh.config import MeshConfig
+from agent_core.mesh.known import KnownPeers, known_addresses
 from agent_core.mesh.service import LibP2PNetwork
 from agent_core.ports import choose
 from agent_core.roster.model import Authority, Kind, Policy, VoterUse
@@ -97,6 +100,7 @@ class Assembly:
             instance=node.home.instance,
             interval_s=values.feeds.exchange_s,
         )
+        self.known_peers = KnownPeers(self.network, self.feeds)
         bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
         self.folds = FoldSet(bound, self._verifier, store, self.feeds.held)
         known = self.folds.roster.get(self._me) if self.folds.roster else None
@@ -165,18 +169,28 @@ class Assembly:
         self.live = live.Live(node.hub, self.facade, sources)
         self.monitor = HealthMonitor(node_checks(node.home.root, self.feeds, self.status), lambda: self.status().stage)
         self.metrics = Metrics(self.status)
+        self._judged_by = self.folds.roster
         self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)
         self._connect(door)
 
     def _mesh_config(self) -> MeshConfig:
         values = self._node.settings.values
         host = values.p2p.host
-        family = "ip6" if ":" in host else "ip4"
+        family = f"ip{_ip(host).version}"
+        for address in values.bootstrap.peers:
+            try:
+                parse_peer(address)
+            except ValueError as exc:
+                raise ConfigError(
+                    f"bootstrap.peers: {address!r} is no peer's address: {exc}.",
+                    "Copy one from `chorus-hap status` of a running node: /ip4/HOST/tcp/PORT/p2p/PEER.",
+                ) from exc
         port = self._port("p2p", host, values.p2p.port)
         return MeshConfig(
             seed=self.identity.seed,
             listen=(f"/{family}/{host}/tcp/{port}",),
             bootstrap=values.bootstrap.peers,
+            known=known_addresses(self._store),
             network=values.cluster.network,
             mdns_interfaces=values.mdns.interfaces,
             dht=values.dht.enabled,
@@ -195,6 +209,13 @@ class Assembly:
             self._store.write(f"port.{section}", str(choice.port).encode())
         self._node.ports[section] = choice.port
         return choice.port
+
+    def _remember_p2p_port(self) -> None:
+        """Listen on the same port after a restart, free choice or not: it is where the others look for this node."""
+        if self.network.addresses:
+            port = parse_peer(self.network.addresses[0])[1]
+            self._node.ports["p2p"] = port
+            self._store.write("port.p2p", str(port).encode())
 
     def _roster(self, signer: Ed25519Signer) -> RosterService:
         node = self._node
@@ -216,7 +237,7 @@ class Assembly:
                 policy=Policy(values.cluster.policy),
                 found=values.cluster.found,
                 nobody_to_look_for=not values.bootstrap.peers and not values.mdns.interfaces,
-                beyond_loopback=not _is_loopback(values.p2p.host),
+                beyond_loopback=not _ip(values.p2p.host).is_loopback,
                 force_open=values.cluster.force_open,
                 discovery_s=values.cluster.discovery_s,
                 demote_s=values.election.demote_s,
@@ -267,7 +288,9 @@ class Assembly:
         yield "decisions", self.closer.run
         yield "heads", self._gossip_heads
         yield from self._web()
+        yield "known peers", self.known_peers.run
         yield "mesh", self.network.run
+        self._remember_p2p_port()  # which is known now that it listens
 
     def _web(self) -> Iterator[tuple[str, Run]]:
         node = self._node
@@ -303,12 +326,9 @@ class Assembly:
         self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)
 
     def _entries_stored(self, entries: Sequence[Entry]) -> None:
-        roster = self.folds.roster
         self.folds.apply(entries)
         self.election.chain_changed()
-        if self.folds.roster is not roster:
-            self.wire.roster_changed()
-        self.roster.changed()
+        self._roster_may_have_changed()
         self.closer.wake()
         self.hmmm.wake()
         self.live.entries_stored(entries)
@@ -333,8 +353,15 @@ class Assembly:
     def _head_heard(self, message: Received) -> None:
         self.feeds.receive_head(message.peer, message.data)
 
-    def _election_changed(self) -> None:
+    def _roster_may_have_changed(self) -> None:
+        """The chain grew, from the feeds or from the election's streams."""
+        if self.folds.refresh() or self._judged_by is not self.folds.roster:
+            self._judged_by = self.folds.roster
+            self.wire.roster_changed()
         self.roster.changed()
+
+    def _election_changed(self) -> None:
+        self._roster_may_have_changed()
         self.closer.wake()
         self.live.election_changed()
 
@@ -495,5 +522,10 @@ def default_role(kind: Kind) -> str:
     return "operator" if kind is Kind.HUMAN else "agent"
 
 
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError as exc:
+        raise ConfigError(
+            f"p2p.host = {host!r} is no IP address.", "Set it to an address of this machine, such as 127.0.0.1."
+        ) from exc

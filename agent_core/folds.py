@@ -66,6 +66,7 @@ class FoldSet:
         self._held = held
         self.chain = ActChain(cluster_id, verifier)
         self._floors: dict[str, tuple[int, int]] = {}
+        self._roster: Roster | None = None
         self._clear_domains()
         if cluster_id:
             self._fold_all()
@@ -95,17 +96,23 @@ class FoldSet:
         """Take in entries that were just stored; ``entries`` may be of several feeds, each in its order."""
         if not self.cluster_id:
             return
-        before = self.chain.roster
-        raised = self._take_acts(entries)
-        if raised:
+        if self._take_acts(entries):
             self._clear_domains()
-        if raised or self.chain.roster is not before:
             self._read_on()
+            return
+        if self.refresh():
             return
         touched = {(e.header.author, e.header.epoch) for e in entries}
         for author, epoch in touched:
             fresh = [e for e in entries if (e.header.author, e.header.epoch) == (author, epoch)]
             self._extend(author, epoch, fresh)
+
+    def refresh(self) -> bool:
+        """Follow a roster that changed, by entries or by what the election's streams brought; whether it had."""
+        if self.chain.roster is self._roster:
+            return False
+        self._read_on()
+        return True
 
     def folded(self, author: str, epoch: int) -> int:
         """How many entries of a feed's epoch are in the domains' folds; what lies before the author came here counts."""
@@ -162,6 +169,7 @@ class FoldSet:
 
     def _read_on(self) -> None:
         """Bring every feed's folded prefix to what is visible now."""
+        self._roster = self.chain.roster
         heads = self._source.heads()
         for head in heads:
             limit = self.visible(head.author, head.epoch)

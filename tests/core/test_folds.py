@@ -1,0 +1,180 @@
+"""Which entries count: members' only, up to a revocation or a fork, from the move of a lone founder on, in any order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, ActKind, CommitData, ack_message
+from agent_core.feeds.model import Draft, Entry, Head
+from agent_core.folds import FoldSet
+from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
+from agent_core.roster.fold import MemberPayload, RevokePayload
+from agent_core.roster.model import ROSTER_YIELD, Member, YieldData
+from agent_core.simulated.search_fakes import EPOCH_MS, Counted, FakeSigner, FakeVerifier, founded, make_entry
+
+CLUSTER, FOUNDING = founded(1)
+HELD_FROM_MS = EPOCH_MS + 1_000_000
+
+
+class Source:
+    """A store in memory whose feeds only grow."""
+
+    def __init__(self) -> None:
+        self.feeds: dict[str, list[Entry]] = {}
+        self.forks: dict[str, int] = {}
+
+    def heads(self) -> Sequence[Head]:
+        return [Head(author=a, epoch=0, size=len(f), root="00" * 32) for a, f in self.feeds.items()]
+
+    def entries(self, author: str, epoch: int, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        return iter(self.feeds[author][start:end])
+
+    def fork_limit(self, author: str, epoch: int) -> int | None:
+        return self.forks.get(author)
+
+    def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
+        return bytes(32) if size <= len(self.feeds[author]) else None
+
+
+class World:
+    """One node's store and folds, and a hand that writes everybody's feeds."""
+
+    def __init__(self) -> None:
+        self.source = Source()
+        self.written: dict[str, list[Entry]] = {"p0": list(FOUNDING)}
+        self.number = sum(e.header.type == ACT for e in FOUNDING) - 1
+        self.prev = [e for e in FOUNDING if e.header.type == ACT][-1].hash.hex()
+        self.folds = FoldSet(
+            CLUSTER, FakeVerifier(Counted()), self.source, lambda e: e.header.hlc >= _hlc(HELD_FROM_MS)
+        )
+        self.arrive(FOUNDING)
+
+    def write(self, author: str, type: str, data: msgspec.Struct, at_ms: int = 0) -> Entry:
+        feed = self.written.setdefault(author, [])
+        feed.append(make_entry(author, len(feed), at_ms or EPOCH_MS + 10_000 + len(feed), Draft(type, data)))
+        return feed[-1]
+
+    def act(self, kind: str, payload: msgspec.Struct) -> list[Entry]:
+        self.number += 1
+        raw = msgspec.Raw(msgspec.json.encode(payload))
+        data = ActData(cluster=CLUSTER, term=1, number=self.number, prev=self.prev, kind=kind, payload=raw)
+        entry = self.write("p0", ACT, data)
+        self.prev = entry.hash.hex()
+        sig = FakeSigner("p0", Counted()).sign(ack_message(CLUSTER, 1, self.number, self.prev))
+        commit = CommitData(cluster=CLUSTER, term=1, number=self.number, hash=self.prev, acks=(Ack("p0", sig),))
+        return [entry, self.write("p0", ACT_COMMIT, commit)]
+
+    def say(self, author: str, room: str = "r", at_ms: int = 0) -> Entry:
+        return self.write(author, HMMM_MESSAGE, MessageData(room=room, intent="update"), at_ms)
+
+    def arrive(self, entries: Sequence[Entry]) -> None:
+        """Stored, then folded."""
+        for entry in entries:
+            feed = self.source.feeds.setdefault(entry.header.author, [])
+            assert entry.header.seq == len(feed)
+            feed.append(entry)
+        self.folds.apply(entries)
+
+    @property
+    def said(self) -> set[str]:
+        rooms = self.folds.rooms.rooms
+        return {str(post.key) for room in rooms.values() for post in room.posts.values()}
+
+
+def _hlc(ms: int) -> str:
+    return f"{ms:012x}.0000"
+
+
+def admit(world: World, peer_id: str) -> list[Entry]:
+    return world.act(ActKind.MEMBER_ADD, MemberPayload(member=Member(peer_id=peer_id, agent_id=peer_id)))
+
+
+def test_a_strangers_entries_count_once_it_is_a_member() -> None:
+    world = World()
+    early = world.say("b")
+    world.arrive([early])
+    assert world.said == set()
+    world.arrive(admit(world, "b"))
+    assert world.said == {str(early.key)}
+    late = world.say("b")
+    world.arrive([late])
+    assert world.said == {str(early.key), str(late.key)}
+    assert world.folds.folded("b", 0) == 2
+
+
+def test_a_revocation_takes_back_what_lies_beyond_its_cut() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    first, second = world.say("b"), world.say("b")
+    world.arrive([first, second])
+    cut = (Head(author="b", epoch=0, size=1, root="00" * 32),)
+    world.arrive(world.act(ActKind.MEMBER_REVOKE, RevokePayload(peer_id="b", heads=cut)))
+    assert world.said == {str(first.key)}
+
+
+def test_a_fork_counts_up_to_its_divergence() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    first, second = world.say("b"), world.say("b")
+    world.arrive([first, second])
+    world.source.forks["b"] = 1
+    world.folds.forked("b", 0)
+    assert world.said == {str(first.key)}
+    world.arrive([world.say("b")])
+    assert world.said == {str(first.key)}
+
+
+def test_what_a_lone_founder_wrote_before_it_moved_stays_its_own() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    world.arrive([world.say("b")])
+    moved = world.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))
+    after = world.say("b")
+    world.arrive([moved, after])
+    assert world.said == {str(after.key)}
+    elsewhere = world.write("b", ROSTER_YIELD, YieldData(old=CLUSTER, new="c9", act=1))
+    world.arrive([elsewhere])
+    assert world.said == {str(after.key)}
+
+
+def test_a_held_entry_and_what_follows_it_wait() -> None:
+    world = World()
+    now, ahead = world.say("p0"), world.say("p0", at_ms=HELD_FROM_MS + 5)
+    world.arrive([now, ahead])
+    assert world.said == {str(now.key)}
+    assert world.folds.folded("p0", 0) == len(FOUNDING) + 1
+
+
+@given(st.integers(0, 10_000))
+def test_the_folds_depend_on_the_set_of_entries_only(seed: int) -> None:
+    rng = random.Random(seed)
+    story = World()
+    for who in ("b", "c"):
+        story.say(who)
+    admit(story, "b")
+    story.say("b")
+    story.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))
+    story.say("b")
+    admit(story, "c")
+    story.say("c")
+    story.act(
+        ActKind.MEMBER_REVOKE, RevokePayload(peer_id="c", heads=(Head(author="c", epoch=0, size=1, root="00" * 32),))
+    )
+    story.say("p0")
+
+    node = World()
+    waiting = {author: feed[len(node.source.feeds.get(author, ())) :] for author, feed in story.written.items()}
+    while waiting := {a: rest for a, rest in waiting.items() if rest}:
+        author = rng.choice(sorted(waiting))
+        count = rng.randint(1, len(waiting[author]))
+        node.arrive(waiting[author][:count])
+        waiting[author] = waiting[author][count:]
+
+    afresh = FoldSet(CLUSTER, FakeVerifier(Counted()), node.source)
+    assert node.folds.rooms.canonical() == afresh.rooms.canonical()
+    assert node.said == {"b/0/3", "c/0/0", str(story.written["p0"][-1].key)}
