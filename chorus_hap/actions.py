@@ -277,6 +277,8 @@ def parse_command(text: str, registry: Registry) -> Command:
         return Command(action="quit")
     if first in ("help", "?"):
         return Command(action="help")
+    if first == "speak":
+        return Command(action="speak")
     if first == "theme":
         return Command(action="theme", argument=words[1] if len(words) > 1 else "")
     if len(words) == 1 and first in PANE_WORDS:

@@ -27,7 +27,7 @@ from chorus_hap.session import Session
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE
-from chorus_hap.widgets.chrome import Footer, Prompt, StatusLine, Tabs
+from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
 from chorus_hap.widgets.lines import wrap
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
 from chorus_hap.wizard.dialogs import Confirm, FirstRun, Quit, Reader, Setup, help_lines
@@ -114,18 +114,23 @@ class ConsoleApp(App[str]):
         self.store = store
         self.source = source
         self.options = options
-        palette = PALETTES.get(options.theme, DARK)
+        self.session = Session.load(options.home)
+        wanted = self.session.theme if options.theme == DARK.name and self.session.theme else options.theme
+        palette = PALETTES.get(wanted, DARK)
         self.look = Look(palette, ASCII if options.ascii else UNICODE)
         self.read_only = (
             "This console is read-only; start it without --read-only to change something." if options.read_only else ""
         )
-        self.session = Session.load(options.home)
         self.pane_name = ""
         self._dirty: set[str] = set()
+        self._may_speak = False
         self._view_filters: dict[str, str] = {}
         self._known_attention: set[str] = set()
-        self._retry: asyncio.Event | None = None
         super().__init__()
+        self.status_bar = StatusLine(self.store, lambda: bool(self.read_only))
+        self.pane_bar = Tabs(self.store)
+        self.key_bar = Footer(self.registry)
+        self.banner = Banner(self.store)
         for item in PALETTES.values():
             self.register_theme(item.theme())
         self.theme = palette.name
@@ -138,14 +143,15 @@ class ConsoleApp(App[str]):
     # --- building -----------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield StatusLine(self.store, lambda: bool(self.read_only))
-        yield Tabs(self.store)
+        yield self.status_bar
+        yield self.pane_bar
         yield Container(id="body")
         yield Static(id="toosmall", markup=False)
         with Container(id="promptbar"):
             yield Static("/", id="promptlabel", markup=False)
             yield Prompt()
-        yield Footer(self.registry)
+        yield self.banner
+        yield self.key_bar
 
     async def on_mount(self) -> None:
         if self.options.ascii:
@@ -228,15 +234,18 @@ class ConsoleApp(App[str]):
         """The pane that is shown."""
         found = self.main.query(f"#pane-{self.pane_name}") if self.pane_name else None
         pane = found.first() if found else None
-        return pane if isinstance(pane, Pane) else None
+        # While it is being made, or taken down at the end, it has no boxes to paint.
+        return pane if isinstance(pane, Pane) and pane.query(Viewport) else None
 
     def _follow_store(self) -> None:
         changed = set(self._dirty)
         self._dirty.clear()
         if not changed:
             return
+        if "status" in changed:
+            self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
-            self.main.query_one(StatusLine).refresh()
+            self.status_bar.refresh()
         if "attention" in changed:
             self._attend()
         if CONNECTION in changed:
@@ -246,7 +255,7 @@ class ConsoleApp(App[str]):
             pane.sync()
 
     def _tick(self) -> None:
-        self.main.query_one(StatusLine).refresh()
+        self.status_bar.refresh()
         pane = self.pane
         if pane is not None and (pane.ticks or not self.store.live):
             pane.sync()
@@ -264,6 +273,14 @@ class ConsoleApp(App[str]):
         elif self.store.connection.state == "attached" and isinstance(self.screen, Trouble):
             self.pop_screen()
 
+    def _whose_voice(self) -> None:
+        """A console on an agent's home says so all the time, and changes nothing until ``:speak`` (SPEC section 0)."""
+        status = self.store.status
+        speaks_for = status is not None and status.kind == "agent"
+        self.banner.display = speaks_for
+        if status is not None and speaks_for and not self._may_speak and not self.read_only:
+            self.read_only = f"You would speak as {status.agent_id} (agent); `:speak` allows it."
+
     def _age(self) -> None:
         body = self.main.query_one("#body")
         body.set_class(self.look.away, "-away")
@@ -274,7 +291,7 @@ class ConsoleApp(App[str]):
         if new:
             self.bell()
         self._known_attention = {i.id for i in items}
-        self.main.query_one(Tabs).refresh()
+        self.pane_bar.refresh()
         self._window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
 
     def _window_title(self, title: str) -> None:
@@ -297,10 +314,10 @@ class ConsoleApp(App[str]):
         self.pane_name = self.session.pane = name
         for pane in self.main.query(Pane):
             pane.display = pane.id == f"pane-{name}"
-        self.main.query_one(Tabs).current = name
-        self.main.query_one(Footer).pane = name
-        self.main.query_one(Tabs).refresh()
-        self.main.query_one(Footer).refresh()
+        self.pane_bar.current = name
+        self.key_bar.pane = name
+        self.pane_bar.refresh()
+        self.key_bar.refresh()
         shown = self.pane
         if shown is not None:
             if fresh:
@@ -593,7 +610,8 @@ class ConsoleApp(App[str]):
         def answered(yes: bool | None) -> None:
             if yes:
                 self.read_only = ""
-                self.main.query_one(StatusLine).refresh()
+                self._may_speak = True
+                self.status_bar.refresh()
 
         self.push_screen(
             Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),

@@ -73,6 +73,19 @@ class Tabs(Bar):
                 self.post_message(self.Chosen(pane))
 
 
+class Banner(Bar):
+    """Whose voice this is, on an agent's home."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(id="banner")
+        self._store = store
+
+    def line(self, width: int) -> Line:
+        status = self._store.status
+        name = status.agent_id if status else "an agent"
+        return [(f" {self.glyphs.warn} you speak as {name} (agent)", "warn bold"), ("   :speak allows changes", "dim")]
+
+
 class Footer(Bar):
     """The pane's six main keys."""
 

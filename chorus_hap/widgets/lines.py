@@ -117,6 +117,8 @@ def wrap_spans(spans: Sequence[Span], width: int, indent: str = "") -> list[Line
                 lines.append([(indent, "")] if indent else [])
                 piece, used = piece[len(head) :], len(indent)
                 size = cell_len(piece)
+            if used + size > width:
+                piece = piece.rstrip()  # the blank at a line's end needs no column
             lines[-1].append((piece, roles))
             used += size
     return lines

@@ -13,6 +13,7 @@ from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -236,6 +237,10 @@ class Viewport(Painted, can_focus=True):
         if self.selectable and index in self.cursor_lines():
             return "select" if self.has_focus else "rest"
         return "ground"
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self.keep_in_view()  # what was shown before the size was known
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width

@@ -51,6 +51,7 @@ class VoteCard(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         decision = self.decision
         options = decision.options if decision else ()
+        options = options if "abstain" in options else (*options, "abstain")
         with Vertical(classes="card"):
             yield Note(self._facts, id="vo-facts")
             if decision is not None and not self._why_not():

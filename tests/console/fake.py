@@ -159,7 +159,7 @@ def vote(name: str, choice: str, reason: str = "", **changes: Any) -> s.Vote:
 
 def decisions() -> tuple[s.Decision, ...]:
     """An open one that waits for you, one approved, one you may not vote on."""
-    yes_no = ("approve", "reject", "abstain")
+    yes_no = ("approve", "reject")
     first = s.Decision(
         id="dcs7k2qa", title="Adopt TinyLFU in the search cache", description="The plan of room `cache`: admission filter in front of the LRU.\n\n- rollback is one flag\n- **no** change of the wire format",
         kind="architecture", address="ucxl://agent-a:architect@search:cache/*^/decisions/dcs7k2qa", proposer="agent-a", proposer_peer=PEERS["agent-a"],

@@ -391,3 +391,21 @@ def test_the_first_run_asks_one_screen(drive: Drive) -> None:
         assert given == [FirstRun("alice-host", "operator", "chorus")]
 
     drive(job, setup=FirstRun("alice-host", "operator", "chorus"), on_setup=given.append)
+
+
+def test_on_an_agents_home_it_says_whose_voice_it_is_and_starts_read_only(drive: Drive) -> None:
+    node = FakeSource()
+    node.slices["status"] = status(agent_id="agent-b", kind="agent", role="agent")
+
+    async def job(c: Driven) -> None:
+        await c.see("you speak as agent-b (agent)", "read-only")
+        await c.press("n")
+        await c.see("You would speak as agent-b (agent); `:speak` allows it.")
+        await c.press("colon")
+        await c.type("speak")
+        await c.press("enter")
+        await c.see("Speak as agent-b?")
+        await c.press("y", "n")
+        await c.see("What do you want to say?")
+
+    drive(job, node=node)

@@ -142,6 +142,7 @@ def test_the_vote_card(drive: Drive, size: tuple[int, int]) -> None:
             "yes, one voice of 4",
             "agent-c, alice",
             "Nothing is chosen yet.",
+            "3 ○ abstain",
             "^s or",
         )
         await c.press("ctrl+s")
