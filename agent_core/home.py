@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -130,7 +132,12 @@ class HomeLock:
         self._fd = -1
 
     def __enter__(self) -> HomeLock:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StoreError(
+                f"The lock {self._path} can't be opened: {exc.strerror or exc}.", "Mend its permissions, or remove it."
+            ) from exc
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -139,10 +146,11 @@ class HomeLock:
             self._fd = -1
             raise HomeInUse(
                 f"Another node runs on {self._root}" + (f" (process {holder})." if holder else "."),
-                "Attach to it with `chorus-hap --home …`, or name another home.",
+                f"Attach to it with `chorus-hap --home {shlex.quote(str(self._root))}`, or name another home.",
             ) from exc
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk costs the number, not the lock
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
         return self
 
     def __exit__(

@@ -115,7 +115,8 @@ class Node:
         self.greeting.peer_id = built.identity.peer_id
         async with trio.open_nursery() as services:
             self.stage = "listening"
-            for name, service in built.services():
+            # All made before the first one starts: a port that is taken must be said before a cluster is founded.
+            for name, service in tuple(built.services()):
                 await services.start(self.supervisor.run, name, service)
             self.stage = "up"
             self._write_node_file()
@@ -252,7 +253,9 @@ async def run(settings: Settings, kind: Kind, *, owned: bool) -> None:
 
 
 async def _heed_signals(node: Node, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    heeded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with trio.open_signal_receiver(*heeded) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)  # those that came before
         task_status.started()
         async for number in signals:
             if number == signal.SIGHUP:

@@ -6,7 +6,7 @@ import errno
 import socket
 from dataclasses import dataclass
 
-from agent_core.errors import PortInUse
+from agent_core.errors import ConfigError, PortInUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,15 @@ def choose(name: str, host: str, wanted: int, *, asked: bool, remembered: int = 
 
     Raises:
         PortInUse: it was asked for and is taken.
+        ConfigError: nothing can listen on that address at all.
     """
+    try:
+        is_free(host, 0)
+    except OSError as exc:
+        raise ConfigError(
+            f"Nothing can listen on {host} ({name}): {exc.strerror or exc}.",
+            f"Set {'p2p' if name.startswith('p2p') else 'http'}.host to an address of this machine.",
+        ) from exc
     if wanted == 0:
         return Choice(remembered if remembered and is_free(host, remembered) else 0)
     if is_free(host, wanted) and (asked or not remembered):

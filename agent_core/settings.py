@@ -245,6 +245,11 @@ def default_home(environ: Mapping[str, str] | None = None) -> Path:
     return user_data_path("chorus-hap", appauthor=False)
 
 
+def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The home directory that is named, or else the default one."""
+    return Path(home).expanduser() if home else default_home(environ)
+
+
 def load(
     home: str | Path | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -258,11 +263,11 @@ def load(
         environ: the environment; the process' own if not given.
 
     Raises:
-        ConfigError: an unknown key in the file (names the nearest one), a value of the wrong type or out of range, a file
+        ConfigError: an unknown key in the file or the flags (names the nearest one), a value of the wrong type or out of range, a file
             that isn't TOML.
     """
     environ = os.environ if environ is None else environ
-    root = Path(home).expanduser() if home else default_home(environ)
+    root = home_of(home, environ)
     known = {s.name: s for s in catalogue()}
     raw: dict[str, Any] = {}
     origins = dict.fromkeys(known, "default")
@@ -287,6 +292,11 @@ def load(
             warnings.append(f"{variable} is no setting; it is ignored. {_nearest(variable, by_env)}".strip())
 
     for name, value in (flags or {}).items():
+        if name not in known:
+            raise ConfigError(
+                f"--set {name}: there is no such setting.",
+                _nearest(name, known) or "`chorus-hap config show` lists them.",
+            )
         if value is not None:
             raw[name], origins[name] = value, "flag"
 
@@ -307,7 +317,7 @@ def default_agent_id(kind: str) -> str:
 def _from_file(path: Path) -> Iterator[tuple[str, Any, int]]:
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} can't be read: {exc}.", "Mend the file or its permissions.") from exc

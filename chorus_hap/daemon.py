@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import sys
-import traceback
 from contextlib import suppress
 
-from agent_core.errors import ChorusError, HomeInUse
+from agent_core.errors import ChorusError, HomeInUse, StoreError
 from agent_core.home import Home, write_whole
-from agent_core.settings import load
+from agent_core.settings import home_of, load
 from chorus_hap.flags import Launch
 
 
@@ -24,10 +25,11 @@ def run_daemon(launch: Launch) -> int:
     Returns:
         the exit status (SPEC section 16); 5 when another process has the home.
     """
-    home: Home | None = None
+    # Signals wait until the node heeds them, so that one which comes during the imports ends it cleanly too.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    home = Home(home_of(launch.home))
     try:
         settings = load(launch.home, launch.settings)
-        home = Home(settings.home)
         # A second starter of the same home ends before it imports what takes a second.
         import trio
 
@@ -39,29 +41,36 @@ def run_daemon(launch: Launch) -> int:
 
         trio.run(node)
     except BaseExceptionGroup as group:
-        return _failed(home, _reason(group))
+        return _failed(home, _reason(home, group))
     except ChorusError as exc:
         return _failed(home, exc)
     return 0
 
 
-def _reason(group: BaseExceptionGroup[BaseException]) -> ChorusError:
-    """The one sentence in what came out of the nurseries; anything unforeseen goes to the log as well."""
+def _reason(home: Home, group: BaseExceptionGroup[BaseException]) -> ChorusError:
+    """The one sentence in what came out of the nurseries; where anything unforeseen came from goes to the log."""
     expected = group.subgroup(ChorusError)
     error: BaseException = expected or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ChorusError):
         return error
-    traceback.print_exception(group)
-    return ChorusError(f"The node stopped: {type(error).__name__}: {error}.", "Its log says more.")
+    if logging.getLogger().hasHandlers():  # else it would go to the person
+        logging.getLogger("chorus.node").critical("the node stopped", exc_info=group)
+    if isinstance(error, OSError):
+        what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        return StoreError(
+            f"The node on {home.root} stopped: {what}.",
+            "Free space, mend permissions, or name another home with --home.",
+        )
+    return ChorusError(f"The node stopped: {type(error).__name__}: {error}.", f"{home.log} says more.")
 
 
-def _failed(home: Home | None, error: ChorusError) -> int:
+def _failed(home: Home, error: ChorusError) -> int:
     print(f"chorus-hap: {error}", file=sys.stderr)
-    # Another node's home isn't ours to write in.
-    if home is not None and not isinstance(error, HomeInUse):
+    # Another node's home isn't ours to write in, and one that was never made isn't made for a failure.
+    if home.root.is_dir() and not isinstance(error, HomeInUse):
         with suppress(ChorusError, OSError):
-            home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            home.run.mkdir(mode=0o700, exist_ok=True)
             write_whole(home.failure, json.dumps(error.to_dict()).encode())
     return error.exit_code

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent_core.errors import NoNode, TimedOut, Unavailable
+from agent_core.errors import ChorusError, NoNode, TimedOut, Unavailable
 from agent_core.home import Home
 from agent_core.shapes import STREAM_SLICES, SliceEvent
 from chorus_hap.jsonrpc import (
@@ -143,7 +143,7 @@ class Link:
         except TimeoutError as exc:
             raise _silent(method, timeout_s) from exc
         except OSError as exc:
-            raise _gone() from exc
+            raise self._gone() from exc
         while True:
             left = end - time.monotonic()
             line = self._line(left) if left > 0 else None
@@ -154,6 +154,12 @@ class Link:
                 if reply.error:
                     raise failure_of(reply.error)
                 return reply.result
+
+    def _gone(self) -> ChorusError:
+        told = self._starting.told() if self._starting is not None else None
+        return told or NoNode(
+            "The node ended while it was asked.", "Run the command again; `chorus-hap log tail` shows what was kept."
+        )
 
     def _take(self, line: bytes | None) -> Reply | None:
         """An answer; events are put by for :meth:`subscribe`."""
@@ -186,9 +192,9 @@ class Link:
             try:
                 chunk = self._socket.recv(256 * 1024)
             except OSError as exc:
-                raise _gone() from exc
+                raise self._gone() from exc
             if not chunk:
-                raise _gone()
+                raise self._gone()
             self._buffer += chunk
 
 
@@ -242,10 +248,4 @@ def _snapshot(name: str, answer: dict[str, msgspec.Raw]) -> SliceEvent:
 def _silent(method: str, timeout_s: float) -> TimedOut:
     return TimedOut(
         f"The node didn't answer {method} within {timeout_s:g} s.", "Try again; `chorus-hap doctor` looks why."
-    )
-
-
-def _gone() -> NoNode:
-    return NoNode(
-        "The node ended while it was asked.", "Run the command again; `chorus-hap log tail` shows what was kept."
     )

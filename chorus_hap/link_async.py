@@ -111,6 +111,10 @@ class AsyncLink:
         """Return when the connection is over, from whichever side."""
         await asyncio.wait([self._reading])
 
+    async def told(self) -> ChorusError | None:
+        """Why a node that was started for this link ended, if it could not start and says so."""
+        return None if self._starting is None else await asyncio.to_thread(self._starting.told)
+
     async def aclose(self) -> None:
         """Hang up; never raises."""
         self._reading.cancel()
@@ -297,9 +301,15 @@ class Attachment:
             try:
                 self._on_state("attached", "", "")
                 await link.closed()
+                told = await link.told()
             finally:
                 self.link = None
                 await link.aclose()
+            if told is not None:
+                self._on_state("failed", told.message, told.next)
+                await self._asked()
+                attempt = 0
+                continue
             attempt = 0 if time.monotonic() - began > CRASH_WINDOW_S else attempt + 1
             self._losses.append(time.monotonic())
             if len(self._losses) == CRASHES and self._losses[-1] - self._losses[0] < CRASH_WINDOW_S:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How long a node may take to start: importing libp2p alone takes seconds on a busy machine.
 START_TIMEOUT_S = 30.0
+#: How long a node that hung up may take to end, seconds.
+TELLING_S = 5.0
 _POLL_S = 0.02
 
 
@@ -163,6 +165,24 @@ class Starting:
     def poll(self) -> int | None:
         """The exit status of the process, nothing while it runs; reaps it."""
         return self._process.poll()
+
+    def told(self, timeout_s: float = TELLING_S) -> ChorusError | None:
+        """Why the node could not start, when it hung up and says so: it answers before it has opened its store.
+
+        Args:
+            timeout_s: longest wait for the process to end, in seconds.
+
+        Returns:
+            its own sentence; nothing if it ended well, crashed, or goes on.
+        """
+        import subprocess
+
+        try:
+            status = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        error = self._failure(status) if status else None
+        return None if error is None or type(error) in (ChorusError, NoNode) else error
 
     def let_go(self) -> None:
         """Forget the process: it lives on its own now, ends by itself, and needs no reaping by us."""

@@ -67,7 +67,9 @@ class Dispatcher:
         try:
             request = msgspec.json.decode(params or b"{}", type=operation.request)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            raise InvalidInput(f"The parameters of {name} can't be read: {exc}.", operation.summary) from exc
+            raise InvalidInput(
+                f"The parameters of {name} can't be read: {exc}.", f"{name}: {operation.summary}"
+            ) from exc
         try:
             return _encode(await self._answer(operation, request, caller))
         except ChorusError:

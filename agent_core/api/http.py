@@ -26,7 +26,16 @@ from agent_core.api.dispatch import Dispatcher
 from agent_core.api.openapi import document
 from agent_core.api.slices import Reader, SliceHub, Snapshot
 from agent_core.caller import Caller
-from agent_core.errors import ChorusError, InvalidInput, NotFound, PortInUse, Refused, TooLarge, Unavailable
+from agent_core.errors import (
+    ChorusError,
+    ConfigError,
+    InvalidInput,
+    NotFound,
+    PortInUse,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
 from agent_core.feeds.model import Via
 from agent_core.home import write_whole
 from agent_core.shapes import Health, SliceEvent
@@ -249,7 +258,7 @@ def bind(port: int, host: str = "127.0.0.1") -> socket.socket:
 
     Raises:
         PortInUse: something listens there already.
-        Refused: the address isn't this machine's, or the port is reserved.
+        ConfigError: the address isn't this machine's, or the port is reserved.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -261,7 +270,10 @@ def bind(port: int, host: str = "127.0.0.1") -> socket.socket:
         listener.close()
         if exc.errno == 98:  # EADDRINUSE
             raise PortInUse(f"Port {port} on {host} is in use.", "Name another one, or 0 for any free one.") from exc
-        raise Refused(f"Nothing can listen on {host} port {port}: {exc.strerror or exc}.", "Name another one.") from exc
+        raise ConfigError(
+            f"Nothing can listen on {host} port {port}: {exc.strerror or exc}.",
+            "Set http.host to an address of this machine, and the port to one above 1023.",
+        ) from exc
     listener.setblocking(False)
     return listener
 

@@ -82,6 +82,8 @@ def create(directory: Path, kind: Kind, random: Callable[[int], bytes] = os.uran
     from pyrage import x25519
 
     if not (directory / "ed25519").exists():
+        if (directory / "age").exists():  # made after it, so it was there
+            raise _broken(directory / "ed25519", "it is missing")
         write_whole(directory / "ed25519", random(SEED_BYTES))
     if not (directory / "age").exists():
         write_whole(directory / "age", f"{x25519.Identity.generate()}\n".encode())

@@ -50,7 +50,7 @@ def configure(path: Path, *, level: str = "info", redact: Redact = dict, stderr:
         path: the file.
         level: least level written.
         redact: takes secrets out of a record, wherever they are in it.
-        stderr: JSON lines there as well, for ``--daemon``.
+        stderr: JSON lines there as well, for ``--daemon``; without tracebacks, which are for the file.
 
     Returns:
         the file's handler.
@@ -68,16 +68,18 @@ def configure(path: Path, *, level: str = "info", redact: Redact = dict, stderr:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.StackInfoRenderer(),
-            structlog.processors.format_exc_info,
-            clean,
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
-        ],
-    )
+
+    def lines(*traces: Any) -> logging.Formatter:
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *traces,
+                clean,
+                structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+            ],
+        )
+
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -90,18 +92,25 @@ def configure(path: Path, *, level: str = "info", redact: Redact = dict, stderr:
         cache_logger_on_first_use=True,
     )
     file = LogFile(path)
+    file.setFormatter(lines(structlog.processors.StackInfoRenderer(), structlog.processors.format_exc_info))
     handlers: list[logging.Handler] = [file]
     if stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[-1].setFormatter(lines(_without_trace))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
     for handler in handlers:
-        handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(level.upper())
     for name, least in _QUIETER.items():
         logging.getLogger(name).setLevel(max(least, root.level))
     logging.captureWarnings(True)
     return file
+
+
+def _without_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key in ("exc_info", "stack_info"):
+        event.pop(key, None)
+    return event

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from agent_core.errors import InvalidInput, NoNode, Refused, TimedOut, TooLarge, Unavailable
+from agent_core.errors import InvalidInput, NoNode, PortInUse, Refused, StoreError, TimedOut, TooLarge, Unavailable
 from agent_core.shapes import Posted, SliceEvent, Status
 from chorus_hap.cli.options import Options
 from chorus_hap.cli.output import Output, when
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.05
+_SHORTEN = "Shorten it, or put the long part at UCXL addresses and cite them."
 
 
 class Reader(Protocol):
@@ -192,7 +193,11 @@ class Run:
 
         load(home, self.options.settings())  # a wrong setting is said at once, and as what it is
         self.out.say("starting a node …")
-        self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
+        try:
+            self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
+            self._await_member(self._link)
+        except (StoreError, PortInUse) as exc:
+            raise NoNode(exc.message, exc.next) from exc  # none can be started: that is exit status 3
         return self._link
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -222,7 +227,7 @@ def text_from(words: Sequence[str], limit_bytes: int, what: str) -> str:
         if len(data) > limit_bytes:
             raise TooLarge(
                 f"The {what} has more than {limit_bytes:,} bytes, and nothing was sent.",
-                "Shorten it, or put the long part at UCXL addresses and cite them.",
+                _SHORTEN,
             )
         try:
             text = data.decode().rstrip("\n")
@@ -230,6 +235,9 @@ def text_from(words: Sequence[str], limit_bytes: int, what: str) -> str:
             raise InvalidInput(f"The {what} on standard input is not UTF-8 text.", "Send text, as UTF-8.") from exc
     else:
         text = " ".join(words)
+        size = len(text.encode(errors="replace"))
+        if size > limit_bytes:
+            raise TooLarge(f"The {what} has {size:,} bytes, more than {limit_bytes:,}, and nothing was sent.", _SHORTEN)
     if not text.strip():
         raise InvalidInput(f"The {what} is empty.", "Write it as the last argument, or pipe it in and write `-`.")
     return text
