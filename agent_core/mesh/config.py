@@ -18,6 +18,7 @@ class MeshConfig:
         seed: the 32-byte Ed25519 seed of this node's identity.
         listen: multiaddrs to listen on, TCP only; port 0 takes any free one.
         bootstrap: full multiaddrs (with ``/p2p/``) of peers to stay connected to.
+        known: full multiaddrs of peers met before; dialled, but given up when they stay away, and never complained of.
         network: name that separates meshes; peers of another name are disconnected.
         mdns_interfaces: IPv4 addresses of the interfaces to look for peers on; none switches mDNS off.
         dht: run the Kademlia DHT on ``/chorus/kad/1.0.0``.
@@ -39,6 +40,7 @@ class MeshConfig:
     seed: bytes
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/9000",)
     bootstrap: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
     network: str = "chorus"
     mdns_interfaces: tuple[str, ...] = ()
     dht: bool = False

@@ -73,6 +73,7 @@ class Dialer:
                         continue
                     self._table.remember(peer_id, [address])
                     self.want(peer_id, named=True)
+                self.learn(self._config.known)
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
