@@ -280,7 +280,8 @@ class ActChain:
                 self._forget(held)
 
     def _forget(self, held: HeldAct) -> None:
-        del self._pool[held.hash]
+        if self._pool.pop(held.hash, None) is None:
+            return
         self._loose.pop(held.hash, None)
         self._children[held.prev].discard(held.hash)
         if held.act.kind == ActKind.TERM:

@@ -81,7 +81,7 @@ class World:
         self.at(when, self._in_process, node, node.incarnation, do, args)
 
     def _in_process(self, node: Node, incarnation: int, do: Callable[..., None], args: tuple[Any, ...]) -> None:
-        if node.incarnation != incarnation:
+        if node.incarnation != incarnation or not node.alive:
             return
         if node.paused_until > self.now:
             self.at(node.paused_until, self._in_process, node, incarnation, do, args)

@@ -209,7 +209,7 @@ class Node:
         wake = self.machine.wake_at
         if wake is not None and (at := max(self.true_time(wake) + 1e-6, self.world.now)) < self.timer_at:
             self.timer_at = at
-            self.world.at(at, self._timer_due, at)
+            self.world.later(self, at, self._timer_due, at)
 
     def _timer_due(self, at: float) -> None:
         if at == self.timer_at:

@@ -153,6 +153,18 @@ def test_what_no_commit_proves_is_not_kept() -> None:
     assert chain.get(held.hash) is None
 
 
+def test_a_void_act_that_came_with_the_one_that_won_is_let_go() -> None:
+    chain, writer, number, prev = base()
+    won = writer.act(number, prev, "policy", POLICY)
+    void = writer.act(number, prev, "policy", PolicyPayload(policy=Policy.APPROVE))
+    data = writer.commit(won, "p0", "p1").data(CommitData)
+    held = [parse_act(won.raw), parse_act(void.raw)]
+    assert data is not None
+    chain.learn([h for h in held if h is not None], [data])
+    assert chain.tip_hash == won.hash.hex()
+    assert chain.get(void.hash.hex()) is None
+
+
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{}", b"null", b'{"v":1}', b"[" * 5000, FEED[2].raw],
