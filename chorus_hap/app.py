@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widgets import Input, Static
@@ -20,17 +19,18 @@ from agent_core.clock import wall_ms
 from agent_core.errors import ChorusError
 from agent_core.ids import uuid7
 from agent_core.shapes import Attention
-from chorus_hap.actions import NOT_YET, PANES, Action, Command, Registry, Situation, parse_command
+from chorus_hap.actions import PANES, Action, Registry, Situation
+from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
+from chorus_hap.palette import Actions
 from chorus_hap.panes.base import Pane
 from chorus_hap.session import Session
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
-from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE
+from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
-from chorus_hap.widgets.lines import wrap
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
-from chorus_hap.wizard.dialogs import Confirm, FirstRun, Quit, Reader, Setup, help_lines
+from chorus_hap.wizard.dialogs import Confirm, FirstRun, Setup
 from chorus_hap.wizard.trouble import Trouble
 
 #: Below this nothing can be shown that would be true and legible.
@@ -60,33 +60,6 @@ class Options:
     setup: FirstRun | None = None
     on_setup: Callable[[FirstRun], None] | None = None
     load_offline: Callable[[], dict[str, Any]] | None = None
-
-
-class Actions(Provider):
-    """The palette: every action of the registry, with its key, and why it can't be done now if it can't."""
-
-    async def discover(self) -> Hits:
-        for text, run, why in self._all():
-            yield DiscoveryHit(text, run, help=why)
-
-    async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
-        for text, run, why in self._all():
-            score = matcher.match(text)
-            if score > 0:
-                yield Hit(score, matcher.highlight(text), run, help=why)
-
-    def _all(self) -> list[tuple[str, Callable[[], None], str]]:
-        app = self.app
-        assert isinstance(app, ConsoleApp)
-        out: list[tuple[str, Callable[[], None], str]] = []
-        for action in app.registry.actions.values():
-            if action.hidden or action.handler == "noop":
-                continue
-            key = app.registry.shown_key(action.id)
-            title = action.title[:1].upper() + action.title[1:] + (f"   {key}" if key else "")
-            out.append((title, lambda a=action: app.perform(a), app.refusal(action)))  # type: ignore[misc]
-        return out
 
 
 class Main(Screen[None], inherit_bindings=False):
@@ -131,6 +104,7 @@ class ConsoleApp(App[str]):
         self.pane_bar = Tabs(self.store)
         self.key_bar = Footer(self.registry)
         self.banner = Banner(self.store)
+        self.everywhere = Everywhere(self)
         for item in PALETTES.values():
             self.register_theme(item.theme())
         self.theme = palette.name
@@ -281,6 +255,28 @@ class ConsoleApp(App[str]):
         if status is not None and speaks_for and not self._may_speak and not self.read_only:
             self.read_only = f"You would speak as {status.agent_id} (agent); `:speak` allows it."
 
+    def let_speak(self) -> None:
+        """The person said to speak as this agent."""
+        self.read_only = ""
+        self._may_speak = True
+        self.status_bar.refresh()
+
+    def use_palette(self, palette: Palette) -> None:
+        """Other colours from now on, and next time."""
+        self.look = Look(palette, self.look.glyphs, self.look.away)
+        self.theme = palette.name
+        for painted in self._painted():
+            if isinstance(painted, Viewport):
+                painted.retitle()
+            painted.refresh()
+        self.session.theme = palette.name
+
+    def use_mouse(self, here: bool) -> None:
+        """Take the mouse, or leave it to the terminal, which then selects text with it."""
+        self.session.mouse = here
+        name = "_enable_mouse_support" if here else "_disable_mouse_support"  # Textual has no public way
+        getattr(self._driver, name, lambda: None)()
+
     def _age(self) -> None:
         body = self.main.query_one("#body")
         body.set_class(self.look.away, "-away")
@@ -292,9 +288,10 @@ class ConsoleApp(App[str]):
             self.bell()
         self._known_attention = {i.id for i in items}
         self.pane_bar.refresh()
-        self._window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
+        self.window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
 
-    def _window_title(self, title: str) -> None:
+    def window_title(self, title: str) -> None:
+        """Name the terminal's window."""
         driver = self._driver
         if driver is not None and not self.is_headless and not self.is_web:
             driver.write(f"\x1b]2;{title}\x07")
@@ -367,7 +364,13 @@ class ConsoleApp(App[str]):
         if refusal:
             self.say(refusal, "warning")
             return
-        target: Any = self.pane if hasattr(self.pane, action.method) else self
+        target: Any = (
+            self.pane
+            if hasattr(self.pane, action.method)
+            else self
+            if hasattr(self, action.method)
+            else self.everywhere
+        )
         run = getattr(target, action.method)
         if action.dangerous:
             self.push_screen(
@@ -396,100 +399,6 @@ class ConsoleApp(App[str]):
     def op_id(self) -> str:
         """A new operation id: repeating an operation with it changes nothing (SPEC section 2)."""
         return uuid7(wall_ms())
-
-    def do_pane(self, argument: str) -> None:
-        self.go(argument)
-
-    def do_absent(self, argument: str) -> None:
-        self.say(NOT_YET.format(argument), "warning")
-
-    def do_noop(self, _argument: str = "") -> None:
-        view = self.pane.view if self.pane else None
-        if view is not None:
-            view.action_open()
-
-    def do_back(self, _argument: str = "") -> None:
-        pane = self.pane
-        if pane is None:
-            return
-        if pane.view is not None and pane.view.filter:
-            self._view_filters.pop(self._filter_key(pane.view), None)
-            pane.view.set_filter(parse_filter(""))
-        else:
-            pane.back()
-
-    def do_next_box(self, _argument: str = "") -> None:
-        if self.pane:
-            self.pane.do_next_box()
-
-    def do_previous_box(self, _argument: str = "") -> None:
-        if self.pane:
-            self.pane.do_previous_box()
-
-    def do_help(self, _argument: str = "") -> None:
-        self.push_screen(Reader("Keys", help_lines(self.registry, self.pane_name)))
-
-    def do_palette(self, _argument: str = "") -> None:
-        self.action_command_palette()
-
-    def do_copy(self, _argument: str = "") -> None:
-        view = self.pane.view if self.pane else None
-        text = view.copy_text() if view else ""
-        if text:
-            self.copy_to_clipboard(text)
-            first = text.strip().splitlines()[0] if text.strip() else ""
-            self.say(f"Copied: {first[:60]}" + ("…" if len(first) > 60 or "\n" in text.strip() else ""))
-        else:
-            self.say("Nothing is selected here.", "warning")
-
-    def do_theme(self, argument: str = "") -> None:
-        names = list(PALETTES)
-        wanted = [n for n in names if argument and argument in (n, n.removeprefix("chorus-"), PALETTES[n].label)]
-        if argument and not wanted:
-            self.say("Themes: " + ", ".join(n.removeprefix("chorus-") for n in names), "warning")
-            return
-        name = wanted[0] if wanted else names[(names.index(self.look.palette.name) + 1) % len(names)]
-        self.look = Look(PALETTES[name], self.look.glyphs, self.look.away)
-        self.theme = name
-        for painted in self._painted():
-            if isinstance(painted, Viewport):
-                painted.retitle()
-            painted.refresh()
-        self.session.theme = name
-        self.say(f"Theme: {PALETTES[name].label}")
-
-    def do_mouse(self, _argument: str = "") -> None:
-        driver = self._driver
-        if driver is None:
-            return
-        self.session.mouse = not self.session.mouse
-        getattr(driver, "_enable_mouse_support" if self.session.mouse else "_disable_mouse_support", lambda: None)()
-        self.say(
-            "The mouse works here again."
-            if self.session.mouse
-            else "The terminal selects text now; M gives the mouse back."
-        )
-
-    def do_screenshot(self, _argument: str = "") -> None:
-        path = self.options.home / "screenshots"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self.say(f"Saved {self.save_screenshot(path=str(path))}")
-        except OSError as error:
-            self.say(f"The screenshot can't be written: {error.strerror}.", "error")
-
-    # --- composing ----------------------------------------------------------------------------------------------------
-
-    def do_compose(self, _argument: str = "") -> None:
-        from chorus_hap.wizard.compose import Compose, Start
-
-        room = getattr(self.pane, "room_id", "") if self.pane_name == "hmmm" else ""
-        self.push_screen(Compose(Start(room=room)))
-
-    def do_propose(self, _argument: str = "") -> None:
-        from chorus_hap.wizard.propose import Propose
-
-        self.push_screen(Propose())
 
     # --- the line for filters and commands ----------------------------------------------------------------------------
 
@@ -543,9 +452,14 @@ class ConsoleApp(App[str]):
         prompt.histories[prompt.mode].add(event.value)
         self._close_prompt()
         if prompt.mode == "command":
-            self.run_command(event.value)
+            self.everywhere.run_command(event.value)
         else:
             self.say(parse_filter(event.value).problem, "warning")
+
+    def forget_filter(self, view: Viewport) -> None:
+        """Show all of a box again."""
+        self._view_filters.pop(self._filter_key(view), None)
+        view.set_filter(parse_filter(""))
 
     def _filter_key(self, view: Viewport) -> str:
         return view.id or ""
@@ -556,104 +470,9 @@ class ConsoleApp(App[str]):
             if source:
                 view.set_filter(parse_filter(source))
 
-    def run_command(self, text: str) -> None:
-        """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
-        command = parse_command(text, self.registry)
-        if command.refusal:
-            self.say(command.refusal, "warning")
-        elif command.action.startswith("pane_"):
-            self.go(command.action.removeprefix("pane_"), command.argument)
-        elif command.action:
-            self.perform(self.registry.actions[command.action], command.argument)
-        elif command.words:
-            self._run_scripted(command)
-
-    def _run_scripted(self, command: Command) -> None:
-        if command.changes:
-            probe = Action("scripted", (), "this command", changes=True)
-            refusal = self.registry.refusal(probe, self.situation())
-            if refusal:
-                self.say(refusal, "warning")
-                return
-        if self.options.run is None:
-            self.say(NOT_YET.format("That command"), "warning")
-            return
-        run = self.options.run
-
-        async def job() -> None:
-            status, out, err = await run(command.words)
-            text = (out.rstrip() + ("\n\n" + err.rstrip() if err.strip() else "")).strip() or "Done."
-            if "\n" not in text and len(text) < 200:
-                self.say(text, "information" if status == 0 else "error")
-                return
-            self.push_screen(
-                Reader(
-                    ":" + " ".join(command.words),
-                    lambda width: [
-                        [(line, "text")] for part in text.split("\n") for line in (wrap(part, width) or [""])
-                    ],
-                    copy=text,
-                )
-            )
-
-        self.work(job, "command")
-
-    # --- leaving ------------------------------------------------------------------------------------------------------
-
-    def do_speak(self, _argument: str = "") -> None:
-        if not self.read_only or self.options.read_only:
-            self.say("This console may speak already." if not self.read_only else self.read_only)
-            return
-        status = self.store.status
-        name = status.agent_id if status else "this agent"
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.read_only = ""
-                self._may_speak = True
-                self.status_bar.refresh()
-
-        self.push_screen(
-            Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),
-            answered,
-        )
-
-    def do_retry(self, _argument: str = "") -> None:
-        self.source.retry()
-
-    def do_quit(self, _argument: str = "") -> None:
-        async def ask() -> None:
-            preview, owned = "The node is not reachable; this console just closes.", self.store.connection.owned
-            if self.store.live:
-                try:
-                    answer = await asyncio.wait_for(self.source.call("session.end_preview", {}), 1.5)
-                    preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
-                    preview = preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else "")
-                except (ChorusError, TimeoutError):
-                    preview = "The node doesn't say what happens to it."
-            answer = await self.push_screen_wait(Quit(preview, owned and self.store.live))
-            if answer:
-                await self._leave(answer == "leave")
-
-        self.work(ask, "quit")
-
-    def do_leave_running(self, _argument: str = "") -> None:
-        self.work(lambda: self._leave(True), "quit")
-
-    async def _leave(self, keep_running: bool) -> None:
-        self.session.save(self.options.home)
-        try:
-            await asyncio.wait_for(self.source.leave(keep_running), 3)
-        except (ChorusError, TimeoutError) as error:
-            if keep_running:
-                self.say(f"The node can't be told to stay: {error} Quit with q instead.", "error")
-                return
-        self._window_title("")
-        self.exit("left" if keep_running else "quit")
-
     async def action_quit(self) -> None:
         """Textual's own way out (``ctrl+q``, ``ctrl+c`` twice) is ours too."""
-        self.do_quit()
+        self.everywhere.do_quit()
 
     def action_exit_now(self) -> None:
         """Leave at once: nothing was started."""

@@ -192,7 +192,7 @@ class OverviewPane(Pane):
             self.app.copy_to_clipboard(second_node_command(status))
             self.console.say("Copied the command for a second node.")
         else:
-            self.console.do_copy()
+            self.console.everywhere.do_copy()
 
     @on(Viewport.Opened)
     def _opened(self, event: Viewport.Opened) -> None:

@@ -17,42 +17,22 @@ from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
 from agent_core.errors import ChorusError
-from agent_core.shapes import AddressInfo, Citation, Finding, MemberInfo, Message, Posted, PostRequest, Room, RoomView
+from agent_core.shapes import AddressInfo, Citation, Finding, Posted, PostRequest, RoomView
 from chorus_hap.widgets.choice import Choice
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, since, size, wrap_spans
+from chorus_hap.widgets.lines import clock, one_line, plural
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.cite import Cite
 from chorus_hap.wizard.drafts import Draft, discard, load, save
+from chorus_hap.wizard.review import SAYINGS, STEPS, finding_lines, missing_in, review_lines, thread_rows, value_of
 
 if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
 
-STEPS = (
-    ("say", "Say"),
-    ("where", "Where"),
-    ("who", "Who"),
-    ("body", "Message"),
-    ("review", "Review"),
-)
-#: What can be said: key, label, hint; the key is intent, stance, weight.
-SAYINGS = (
-    ("update//", "Tell", "a reason or a piece of news (update)"),
-    ("question//", "Ask", "a question that waits for an answer"),
-    ("answer//", "Answer", "reply to a question"),
-    ("proposal//", "Propose a plan", "others may object before it proceeds"),
-    ("answer/agree/", "Agree", "a stance: counts towards consensus"),
-    ("answer/disagree/advisory", "Object", "a stance: advisory, the plan may proceed"),
-    ("answer/disagree/blocking", "Object and block", "a stance: the plan stops until it is resolved"),
-    ("answer/abstain/", "Abstain", "a stance: neither for nor against"),
-    ("escalation//", "Escalate", "it lands in people's Attention"),
-)
 _CHECK_AFTER_S = 0.3
 _SAVE_AFTER_S = 0.4
-#: More than an envelope holds: such a body belongs at a UCXL address.
-MAX_TEXT_BYTES = 200 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,30 +173,15 @@ class Compose(Screen[None]):
         if step == "review":
             self._review()
 
-    def _value_of(self, step: str) -> str:
-        draft = self.draft
-        if step == "say":
-            return next(
-                (label for key, label, _ in SAYINGS if key == f"{draft.intent}/{draft.stance}/{draft.weight}"),
-                draft.intent,
-            )
-        if step == "where":
-            return draft.room + (" (reply)" if draft.reply_to else "")
-        if step == "who":
-            return ", ".join(draft.mentions) or ("the room" if draft.room else "")
-        if step == "body":
-            return plural(len(draft.text.split()), "word") if draft.text.strip() else ""
-        return ""
-
     def _rail(self) -> None:
         glyphs = self.console.look.glyphs
         rows = []
         for number, (name, title) in enumerate(STEPS, 1):
-            done = not self._missing(name) and name != "review"
+            done = not missing_in(name, self.draft) and name != "review"
             sign = glyphs.ok if done else str(number)
             role = "text bold" if name == self.step else "dim"
             rows.append(Row(name, ([(f"{sign} ", "good" if done else "accent"), (title, role)],)))
-            value = self._value_of(name)
+            value = value_of(name, self.draft)
             rows.append(Row(f"{name}-value", ([("  " + one_line(value), "you")],)))
         rail = self.query_one("#co-rail", Grid)
         rail.show(rows)
@@ -236,24 +201,11 @@ class Compose(Screen[None]):
         event.stop()
         self.go(cast(Grid, event.view).key.removesuffix("-value"))
 
-    def _missing(self, step: str) -> str:
-        """Why a step isn't done; empty when it is."""
-        draft = self.draft
-        if step == "say" and not draft.intent:
-            return "Choose what you want to say."
-        if step == "where" and not draft.room:
-            return "Name a room."
-        if step == "body" and not draft.text.strip():
-            return "Write something first."
-        if step == "body" and len(draft.text.encode()) > MAX_TEXT_BYTES:
-            return f"The message is {size(len(draft.text.encode()))}; at most {size(MAX_TEXT_BYTES)} fit. Put it at an address (7, e) and cite it."
-        return ""
-
     def action_next(self) -> None:
         """``ctrl+s``: the next step that isn't done, and from the review: send."""
         if isinstance(self.app.screen, Cite):
             return
-        missing = self._missing(self.step)
+        missing = missing_in(self.step, self.draft)
         if missing:
             self.console.say(missing, "warning")
             return
@@ -262,7 +214,7 @@ class Compose(Screen[None]):
             return
         names = [n for n, _ in STEPS]
         if self.step == "body":
-            todo = next((n for n in names if self._missing(n)), "review")
+            todo = next((n for n in names if missing_in(n, self.draft)), "review")
             self.go(todo)
             return
         after = names[names.index(self.step) + 1 :]
@@ -315,13 +267,7 @@ class Compose(Screen[None]):
         self.action_next()
 
     def _rooms(self) -> None:
-        rooms: Sequence[Room] = self.console.store.items("rooms")
-        now = datetime.now(UTC)
-        rows = [
-            Row(r.id, ((r.id, "text"), (one_line(r.last_text), "dim"), (since(r.last_at, now), "dim")))
-            for r in sorted(rooms, key=lambda r: r.last_at, reverse=True)
-        ]
-        self.query_one("#co-rooms", Grid).show(rows)
+        self.query_one("#co-rooms", Grid).show(room_choices(self.console.store.items("rooms"), datetime.now(UTC)))
 
     @on(Input.Changed, "#co-room")
     def _room_changed(self, event: Input.Changed) -> None:
@@ -370,31 +316,13 @@ class Compose(Screen[None]):
         self.console.work(job, "compose-room")
 
     def _threads(self) -> None:
-        rows: list[Row] = []
-        if self.view is not None:
-            rows.append(Row("new", (("a new thread", "text"), ("", ""))))
-            roots = [m for m in self.view.messages if m.thread in ("", m.id) or not m.parent]
-            now = datetime.now(UTC)
-            rows += [Row(m.id, (thread_line(m), (since(m.at, now), "dim"))) for m in roots[-50:]]
+        rows = thread_rows(self.view, datetime.now(UTC))
         grid = self.query_one("#co-threads", Grid)
         grid.show(rows)
         grid.choose(self.draft.reply_to or "new")
 
     def _members(self) -> None:
-        members: Sequence[MemberInfo] = [m for m in self.console.store.items("members") if not m.you and not m.revoked]
-        glyphs = self.console.look.glyphs
-        named = set(self.draft.mentions)
-        rows = [
-            Row(
-                m.agent_id,
-                (
-                    [(f"{glyphs.ok if m.agent_id in named else ' '} ", "good"), (m.agent_id, "text")],
-                    (m.role, "dim"),
-                    (m.kind, "dim"),
-                ),
-            )
-            for m in sorted(members, key=lambda m: m.agent_id)
-        ]
+        rows = member_choices(self.console.store.items("members"), self.draft.mentions, self.console.look.glyphs)
         self.query_one("#co-members", Grid).show(rows)
 
     def action_name_member(self) -> None:
@@ -443,32 +371,13 @@ class Compose(Screen[None]):
         self.console.work(job, "compose-check")
 
     def _show_findings(self) -> None:
-        findings, citations, glyphs = self.findings, list(self.draft.citations), self.console.look.glyphs
-
-        def build(width: int) -> list[Line]:
-            lines: list[Line] = []
-            for f in findings:
-                blocks = f.severity == "critical"
-                verdict = "blocks sending" if blocks else "will be redacted"
-                lines.append(
-                    [
-                        (f"{glyphs.warn} line {f.line}", "bad bold" if blocks else "warn bold"),
-                        (f"  {f.rule}", "text bold"),
-                        (f"  {f.severity}: {verdict}  ", "bad" if blocks else "warn"),
-                        (one_line(f.message), "dim"),
-                    ]
-                )
-            lines += [
-                [(f"{glyphs.right} ", "dim"), (address, "accent"), (f"  {reason}", "text")]
-                for address, reason in citations
-            ]
-            return lines
-
+        findings, citations = self.findings, list(self.draft.citations)
+        glyphs = self.console.look.glyphs
         box = self.query_one("#co-findings", Sheet)
         parts = [plural(len(findings), "finding")] if findings else []
         parts += [plural(len(citations), "citation")] if citations else []
         box.caption = "Checks" + (" · " + ", ".join(parts) if parts else "")
-        box.show(build)
+        box.show(lambda _width: finding_lines(findings, citations, glyphs))
         box.retitle()
 
     def action_cite(self) -> None:
@@ -506,68 +415,15 @@ class Compose(Screen[None]):
 
         self.console.work(job, "compose-review")
 
-    def _grown(self) -> list[Message]:
-        """What was written since this message was begun: in its thread, or in its room if it begins one."""
-        if self.view is None or not self.draft.seen:
-            return []
-        parent = next((m for m in self.view.messages if m.id == self.draft.reply_to), None)
-        thread = (parent.thread or parent.id) if parent else ""
-        count = self.view.room.messages - self.draft.seen
-        newest = sorted(self.view.messages, key=lambda m: m.at)[-count:] if count > 0 else []
-        return [m for m in newest if not m.you and (not thread or thread in (m.thread, m.id))]
-
     def _show_review(self) -> None:
-        draft, findings, grown, view = self.draft, self.findings, self._grown(), self.view
-        status = self.console.store.status
-        glyphs = self.console.look.glyphs
+        status, glyphs = self.console.store.status, self.console.look.glyphs
+        draft, findings, view = self.draft, self.findings, self.view
         name = status.agent_id if status else "you"
-
-        def build(width: int) -> list[Line]:
-            lines: list[Line] = []
-            for message in grown:
-                news = f"{message.author}: {one_line(message.text)}"
-                lines += wrap_spans(
-                    [(f"{glyphs.warn} new here since you began  ", "warn bold"), (news, "text")], width, "  "
-                )
-            for f in findings:
-                if f.severity == "critical":
-                    text, role = "This can't be sent; take it out first.", "bad bold"
-                else:
-                    text, role = f"It becomes [REDACTED:{f.rule}].", "warn"
-                lines += wrap_spans([(f"{glyphs.warn} line {f.line}: {f.rule}. {text}", role)], width, "  ")
-            if lines:
-                lines.append([])
-            pairs: list[tuple[str, Line | str]] = [
-                ("From", [(name, "you bold"), ("  signed by this node's key", "dim")]),
-                ("Room", draft.room),
-            ]
-            if draft.reply_to:
-                parent = next((m for m in view.messages if m.id == draft.reply_to), None) if view else None
-                quote = f"{parent.author}: {one_line(parent.text)[:60]}" if parent else ""
-                pairs.append(("Reply to", [(draft.reply_to, "text"), (f"  {quote}", "dim")]))
-            else:
-                pairs.append(("Thread", "a new one"))
-            stance = f"  {draft.stance} {draft.weight}".rstrip() if draft.stance else ""
-            pairs.append(("Intent", draft.intent + stance))
-            pairs.append(("Mentions", ", ".join(draft.mentions) or "nobody by name"))
-            pairs.append(("Size", f"{size(len(draft.text.encode()))}, {plural(len(draft.text.split()), 'word')}"))
-            lines += facts(pairs, 10, width)
-            lines += [[], *prose(draft.text, width)]
-            if draft.citations:
-                lines += [[], [("Leans on", "dim")]]
-                for address, reason in draft.citations:
-                    lines += wrap_spans([("  " + address, "accent"), (f"  {reason}", "text")], width, "    ")
-            lines += [
-                [],
-                [("^s", "accent bold"), (" sends it", "text"), ("   ^b", "accent bold"), (" goes back", "dim")],
-            ]
-            return lines
-
-        self.query_one("#co-exact", Sheet).show(build)
+        self.query_one("#co-exact", Sheet).show(lambda width: review_lines(draft, findings, view, name, width, glyphs))
 
     def _send(self) -> None:
         for step, _ in STEPS:
-            missing = self._missing(step)
+            missing = missing_in(step, self.draft)
             if missing:
                 self.console.say(missing, "warning")
                 self.go(step)
@@ -638,8 +494,3 @@ class Compose(Screen[None]):
     def on_unmount(self) -> None:
         for timer in self._delays.values():
             timer.stop()
-
-
-def thread_line(message: Message) -> Line:
-    """A thread by its first message."""
-    return [(fit(message.author, 12) + " ", "text"), (f"{message.intent}  ", "dim"), (one_line(message.text), "dim")]
