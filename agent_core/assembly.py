@@ -209,7 +209,7 @@ class Assembly:
         self._node.ports[section] = choice.port
         return choice.port
 
-    def _remember_p2p_port(self) -> None:
+    def keep_port(self) -> None:
         """Listen on the same port after a restart, free choice or not: it is where the others look for this node."""
         if self.network.addresses:
             port = parse_peer(self.network.addresses[0])[1]
@@ -289,7 +289,6 @@ class Assembly:
         yield from self._web()
         yield "known peers", self.known_peers.run
         yield "mesh", self.network.run
-        self._remember_p2p_port()  # which is known now that it listens
 
     def _web(self) -> Iterator[tuple[str, Run]]:
         node = self._node

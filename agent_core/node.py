@@ -118,6 +118,7 @@ class Node:
             # All made before the first one starts: a port that is taken must be said before a cluster is founded.
             for name, service in tuple(built.services()):
                 await services.start(self.supervisor.run, name, service)
+            built.keep_port()
             self.stage = "up"
             self._write_node_file()
             self.dispatcher.open(built.facade)
