@@ -259,6 +259,7 @@ class Assembly:
         self.feeds.announce = self._announce
         self.feeds.on_entries(self._entries_stored)
         self.feeds.on_fork(self._forked)
+        self.feeds.disk.changed = self.live.node_changed
         self.wire.subscribe("feed.head", self._head_heard)
         self.wire.tap(self.live.traffic)
         self.election.watch(self._election_changed)
@@ -469,7 +470,7 @@ class Assembly:
     def _stage(self, election: Election) -> str:
         if self._node.stage != "up":
             return self._node.stage
-        if self._node.supervisor.notes():
+        if self._node.supervisor.notes() or self.feeds.disk.trouble:
             return "degraded"
         if self.roster.stage != "member":
             left = self.roster.looking_left_s
@@ -481,7 +482,7 @@ class Assembly:
         return "member" if election.state in ("idle", "discovering") else "ready"
 
     def _doubts(self) -> Sequence[str]:
-        return (self.feeds.restored,) if self.feeds.restored else ()
+        return [said for said in (self.feeds.restored, self.feeds.disk.trouble) if said]
 
     async def _verify(self) -> Verification:
         """Check the store through a connection of its own, in a thread."""

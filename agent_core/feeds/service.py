@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,6 +18,7 @@ from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavaila
 from agent_core.feeds import protocol
 from agent_core.feeds.acks import Acks
 from agent_core.feeds.announcements import Announcements
+from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.forks import ForkProof
 from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
@@ -48,8 +49,6 @@ log = logging.getLogger(__name__)
 MAX_SKEW_S = MAX_AHEAD_MS / 1000
 #: Drafts in one commit: making that many entries keeps the event loop for some 10 ms.
 MAX_BATCH = 256
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Feeds:
         self.skew_s = 0.0  #: how far this node's clock is off the median of its peers, set from outside
         self._verifier, self._clock, self._door = verifier, clock, door
         self._interval_s, self._grace_s, self._nudge_s = interval_s, grace_s, nudge_s
-        self._threaded = store.on_disk if threaded is None else threaded
+        self.disk = Disk(store.on_disk if threaded is None else threaded)
         self._place = Place(store, self.me, instance)
         self._rng = rng or random.Random()
         self._links = (
@@ -171,7 +170,7 @@ class Feeds:
             StoreError: the disk refuses.
         """
         async with self._writing:
-            await self._on_disk(functools.partial(self.store.write, key, value))
+            await self.disk.run(functools.partial(self.store.write, key, value))
 
     def bundle(self, key: EntryKey) -> Bundle:
         """One entry with all it takes to believe it.
@@ -213,7 +212,7 @@ class Feeds:
     async def trust(self) -> None:
         """The admin promoted this node again: it may vote."""
         async with self._writing:
-            await self._on_disk(self._place.trust)
+            await self.disk.run(self._place.trust)
 
     def statistics(self) -> FeedsStatistics:
         """Counters and sizes."""
@@ -303,7 +302,7 @@ class Feeds:
         try:
             new = self._writer.prepare(batch)
             if new is not None:
-                await self._on_disk(functools.partial(self._store_own, new))
+                await self.disk.run(functools.partial(self._store_own, new))
         except Exception as exc:
             for pending in batch:
                 pending.error, pending.done = pending.error or exc, True
@@ -366,8 +365,8 @@ class Feeds:
                 if mine and new.epoch >= self._place.epoch:
                     # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
                     reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
-                    await self._on_disk(functools.partial(self._place.close_epoch, reason, new.epoch))
-                await self._on_disk(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
+                    await self.disk.run(functools.partial(self._place.close_epoch, reason, new.epoch))
+                await self.disk.run(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
                 self._received += len(new.entries)
                 for entry in new.entries:
                     self._clock.observe(entry.header.hlc)
@@ -377,7 +376,7 @@ class Feeds:
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
         """Store bodies that were missing."""
         async with self._writing:
-            await self._on_disk(functools.partial(self.store.add_bodies, bodies))
+            await self.disk.run(functools.partial(self.store.add_bodies, bodies))
             await self._purge([key for key, _ in bodies if self._is_purged(key)])
 
     async def keep_fork(self, proof: ForkProof) -> None:
@@ -385,8 +384,8 @@ class Feeds:
         async with self._writing:
             if proof.author == self.me and proof.epoch >= self._place.epoch:
                 reason = "this home's feed forked: it was written in two places"
-                await self._on_disk(functools.partial(self._place.close_epoch, reason, proof.epoch))
-            new = await self._on_disk(functools.partial(self.store.add_fork, proof))
+                await self.disk.run(functools.partial(self._place.close_epoch, reason, proof.epoch))
+            new = await self.disk.run(functools.partial(self.store.add_fork, proof))
         if new:
             log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
             for callback in self._fork_callbacks:
@@ -446,22 +445,22 @@ class Feeds:
                     self._links.tell(peer_id, feed)
 
     async def _tick(self) -> None:
-        """Deliver what was held when its time comes; try purges again whose right wasn't known yet."""
+        """Deliver what was held when its time comes; try again a refusing disk, and purges whose right wasn't known."""
         while True:
             try:
                 for entries in self._holding.due():
                     self._deliver(entries)
             except ChorusError as exc:
                 log.error("feeds: what was held can't be read: %s", exc.message)
+            if self.disk.trouble:
+                async with self._writing:
+                    await self.disk.recover(self.store.write)
             if due := [key for key in self._to_purge if self._is_purged(key)]:
                 async with self._writing:
                     await self._purge(due)
             await trio.sleep(min(self._interval_s, 1.0))
 
     # --- inside -------------------------------------------------------------------------------------------------------
-
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work) if self._threaded else work()
 
     async def _stored(self, new: Extension) -> None:
         """Entries are durable: apply the purges among them, then hand out those whose time has come."""
@@ -475,7 +474,7 @@ class Feeds:
         if not keys:
             return
         try:
-            gone = await self._on_disk(functools.partial(self.store.purge, keys))
+            gone = await self.disk.run(functools.partial(self.store.purge, keys))
         except ChorusError as exc:
             log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
             return
