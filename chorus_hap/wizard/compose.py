@@ -26,7 +26,17 @@ from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.cite import Cite
 from chorus_hap.wizard.drafts import Draft, discard, load, save
-from chorus_hap.wizard.review import SAYINGS, STEPS, finding_lines, missing_in, review_lines, thread_rows, value_of
+from chorus_hap.wizard.review import (
+    SAYINGS,
+    STEPS,
+    finding_lines,
+    member_choices,
+    missing_in,
+    review_lines,
+    room_choices,
+    thread_rows,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
