@@ -100,9 +100,19 @@ def mesh(root: Path, names: Sequence[str] = NAMES, settings: Sequence[str] = TIM
             daemon.end()
 
 
+def _root() -> Path:
+    """Where the homes go: a name that the README can print, or another one while that is in use."""
+    root = Path(tempfile.gettempdir()) / "chorus-tour"
+    try:
+        root.mkdir(mode=0o700)
+    except FileExistsError:
+        return Path(tempfile.mkdtemp(prefix="chorus-tour-"))
+    return root
+
+
 def main() -> int:
     """Run the tour's mesh with a console on the first daemon; returns the exit status."""
-    root = Path(tempfile.mkdtemp(prefix="chorus-tour-"))
+    root = _root()
     print("Starting three daemons …", flush=True)
     try:
         with mesh(root) as daemons:
