@@ -104,6 +104,7 @@ class ConsoleApp(App[str]):
         self.pane_bar = Tabs(self.store)
         self.key_bar = Footer(self.registry)
         self.banner = Banner(self.store)
+        self.body = Container(id="body")
         self.everywhere = Everywhere(self)
         for item in PALETTES.values():
             self.register_theme(item.theme())
@@ -119,7 +120,7 @@ class ConsoleApp(App[str]):
     def compose(self) -> ComposeResult:
         yield self.status_bar
         yield self.pane_bar
-        yield Container(id="body")
+        yield self.body
         yield Static(id="toosmall", markup=False)
         with Container(id="promptbar"):
             yield Static("/", id="promptlabel", markup=False)
@@ -183,7 +184,7 @@ class ConsoleApp(App[str]):
         note.update(
             f"This terminal has {width} × {height} cells; chorus-hap needs {MIN_COLUMNS} × {MIN_ROWS}. Make it larger."
         )
-        self.main.query_one("#body").display = not small
+        self.body.display = not small
         for bar in ("#status", "#tabs", "#footer"):
             self.main.query_one(bar).display = not small
 
@@ -278,7 +279,7 @@ class ConsoleApp(App[str]):
         getattr(self._driver, name, lambda: None)()
 
     def _age(self) -> None:
-        body = self.main.query_one("#body")
+        body = self.body
         body.set_class(self.look.away, "-away")
 
     def _attend(self) -> None:
@@ -304,7 +305,7 @@ class ConsoleApp(App[str]):
 
         if name not in {p for _, p, _ in PANES}:
             name = "overview"
-        body = self.main.query_one("#body")
+        body = self.body
         fresh = not self.main.query(f"#pane-{name}")
         if fresh:
             await body.mount(make(name))
