@@ -246,8 +246,8 @@ def default_home(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """The home directory that is named, or else the default one."""
-    return Path(home).expanduser() if home else default_home(environ)
+    """The home directory that is named, or else the default one; absolute, for others read of it where they stand."""
+    return (Path(home).expanduser() if home else default_home(environ)).absolute()
 
 
 def load(

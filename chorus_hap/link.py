@@ -221,7 +221,7 @@ def connect(
         NoNode: none runs and none was to be started.
         ChorusError: it can't be started, or refuses.
     """
-    place = Home(Path(home).expanduser())
+    place = Home(Path(home).expanduser().absolute())
     connection = find(place)
     starting = None
     if connection is None:

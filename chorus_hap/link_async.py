@@ -216,7 +216,7 @@ async def connect(
 
 
 def _place(home: Path | str) -> Home:
-    return Home(Path(home).expanduser())
+    return Home(Path(home).expanduser().absolute())
 
 
 async def _answering(starting: Starting, timeout_s: float) -> socket.socket:

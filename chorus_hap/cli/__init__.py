@@ -90,6 +90,8 @@ def _unforeseen(exc: Exception, run: Run | None) -> ChorusError:
     """A sentence for what nobody thought of; the traceback goes to a file, not to the person."""
     if isinstance(exc, OSError) and exc.filename is not None:
         return ChorusError(f"{exc.filename}: {exc.strerror or exc}.", "Check the path and its permissions.")
+    if isinstance(exc, UnicodeEncodeError) and exc.reason == "surrogates not allowed":
+        return InvalidInput("An argument is not UTF-8 text.", "Send text, as UTF-8.")  # its bytes came as surrogates
     import traceback
     from datetime import UTC, datetime
 

@@ -59,10 +59,10 @@ class Run:
         """The home directory: the flag, ``$CHORUS_HOME``, or the platform's."""
         named = self.options.home or os.environ.get("CHORUS_HOME")
         if named:
-            return Path(named).expanduser()
-        from agent_core.settings import default_home
+            return Path(named).expanduser().absolute()
+        from agent_core.settings import home_of
 
-        return default_home()
+        return home_of()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
