@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _KEY = "mesh.peers"
 #: Peers remembered, newest first, and addresses of each.
 MAX_PEERS, MAX_ADDRESSES = 32, 2
-#: How long connections are let settle before what is known is written, seconds.
-_SETTLE_S = 0.5
+#: Between two writes, seconds: peers come and go more often than that matters.
+_PAUSE_S = 0.5
 
 
 class Reader(Protocol):
@@ -56,11 +56,11 @@ class KnownPeers:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            await trio.sleep(_SETTLE_S)
             before = _read(self._durable)
             now = merged(before, self._network.peers())
             if now != before:
                 await self._durable.write(_KEY, msgspec.json.encode(now))
+            await trio.sleep(_PAUSE_S)
 
 
 def merged(before: dict[str, tuple[str, ...]], peers: Iterable[Peer]) -> dict[str, tuple[str, ...]]:
