@@ -20,6 +20,7 @@ from agent_core.clock import HybridClock, wall_ms
 from agent_core.decisions.closer import Closer
 from agent_core.decisions.fold import DecisionsFold
 from agent_core.decisions.service import DecisionsService
+from agent_core.election.chain import ActChain
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
 from agent_core.errors import ChorusError, ConfigError
@@ -120,7 +121,8 @@ class Assembly:
                 discovery_s=values.cluster.discovery_s,
                 stability_s=values.election.stability_s,
             ),
-            restored=self.feeds.no_vote,
+            doubt=self._doubt,
+            on_trusted=self._trusted,
         )
         self.roster = self._roster(signer)
         self.wire = Wire(
@@ -250,6 +252,7 @@ class Assembly:
             on_bound=self._bind,
             caught_up=self._caught_up,
             heads=self._act_heads,
+            doubt=lambda: self._doubt(self.folds.chain),
         )
 
     def _connect(self, door: Door) -> None:
@@ -259,6 +262,7 @@ class Assembly:
         self.feeds.announce = self._announce
         self.feeds.on_entries(self._entries_stored)
         self.feeds.on_fork(self._forked)
+        self.feeds.on_doubt(self._memory_doubted)
         self.feeds.disk.changed = self.live.node_changed
         self.wire.subscribe("feed.head", self._head_heard)
         self.wire.tap(self.live.traffic)
@@ -334,6 +338,24 @@ class Assembly:
 
     def _forked(self, author: str, epoch: int) -> None:
         self.folds.forked(author, epoch)
+        self.live.node_changed()
+
+    def _doubt(self, chain: ActChain) -> str:
+        """The mark of this home's loss of memory, unless the cluster was founded here since: of that it forgot nothing."""
+        genesis = chain.committed[0] if chain.committed else None
+        since = genesis is not None and (genesis.author, genesis.epoch) == (self._me, self.feeds.epoch)
+        return "" if since else self.feeds.doubt
+
+    def _memory_doubted(self) -> None:
+        self._node.note(f"This home forgot something: {self.feeds.restored}. It goes on in a new epoch of its feed.")
+        self.election.doubt_changed()
+        self.roster.doubt_changed()
+        self.live.node_changed()
+
+    async def _trusted(self) -> None:
+        """The admin promoted this node knowing of its loss of memory: it votes again."""
+        await self.feeds.trust()
+        self.roster.doubt_changed()
         self.live.node_changed()
 
     def _announce(self, head: FeedHead) -> None:
@@ -482,7 +504,8 @@ class Assembly:
         return "member" if election.state in ("idle", "discovering") else "ready"
 
     def _doubts(self) -> Sequence[str]:
-        return [said for said in (self.feeds.restored, self.feeds.disk.trouble) if said]
+        lost = self.feeds.restored and f"No vote until the admin promotes this node again: {self.feeds.restored}."
+        return [said for said in (lost, self.feeds.disk.trouble) if said]
 
     async def _verify(self) -> Verification:
         """Check the store through a connection of its own, in a thread."""

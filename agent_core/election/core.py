@@ -51,7 +51,7 @@ class Core:
         timings: see :class:`Timings`.
         durable: what was last persisted.
         now: the time of the start.
-        restored: the home's memory of votes can't be trusted; it has no vote until it is promoted again.
+        doubt: the mark of the home's loss of memory, if it had one: it has no vote until a promotion names that mark.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Core:
         timings: Timings,
         durable: DurableState,
         now: float,
-        restored: bool = False,
+        doubt: str = "",
     ) -> None:
         self.me = signer.peer_id
         self.chain = chain
@@ -76,9 +76,7 @@ class Core:
         self.term = durable.term
         self.voted_for = durable.voted_for
         self.resigned = durable.resigned
-        self.no_vote_since = durable.no_vote_since
-        if restored and self.no_vote_since is None:
-            self.no_vote_since = chain.tip_number
+        self.doubt = doubt
         self.durable_term = durable.term
         chain.learn(filter(None, map(parse_act, durable.acts)), durable.proofs)
         self.log = ActLog(chain)
@@ -112,7 +110,7 @@ class Core:
     @property
     def may_vote(self) -> bool:
         """Whether this node is a voter whose memory of votes can be trusted."""
-        return self.is_voter and self.no_vote_since is None
+        return self.is_voter and not self.doubt
 
     @property
     def sole_voter(self) -> bool:
@@ -161,7 +159,6 @@ class Core:
             term=term,
             voted_for=self.voted_for,
             resigned=self.resigned,
-            no_vote_since=self.no_vote_since,
             tip=self.log.hash,
             acts=acts,
             proofs=(*proofs, *extra),

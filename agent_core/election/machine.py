@@ -28,6 +28,7 @@ from agent_core.election.messages import (
 from agent_core.election.model import Committed, DurableState, Score, State, StateChanged, Timings, Trigger
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import DialResult
+from agent_core.roster.model import Roster
 
 
 class ElectionMachine(Leading):
@@ -47,7 +48,7 @@ class ElectionMachine(Leading):
         timings: Timings,
         durable: DurableState,
         now: float,
-        restored: bool = False,
+        doubt: str = "",
     ) -> None:
         super().__init__(
             chain=chain,
@@ -57,7 +58,7 @@ class ElectionMachine(Leading):
             timings=timings,
             durable=durable,
             now=now,
-            restored=restored,
+            doubt=doubt,
         )
         self._init_voting()
         self._resign_owed = durable.term if durable.voted_for == self.me else 0
@@ -76,8 +77,6 @@ class ElectionMachine(Leading):
             CatchUp: self.on_catch_up,
             Challenge: self.on_challenge,
         }
-        if restored:
-            self.persist(lambda now: None)
         self.chain_moved(now)
         self._show(now)
 
@@ -149,6 +148,19 @@ class ElectionMachine(Leading):
         """The mesh is being rebuilt: every connection is about to close from this side."""
         self.step_down(now, Trigger.QUORUM_LOST)
         self.connected.clear()
+        self._show(now)
+
+    def distrust(self, doubt: str, now: float) -> None:
+        """This home was found to have forgotten something: from now on it neither votes nor acknowledges acts.
+
+        Args:
+            doubt: the mark of that loss, which the promotion that ends it names.
+            now: see the class.
+        """
+        self.doubt = doubt
+        self.campaign_at = None
+        self.ballot = None
+        self.step_down(now, Trigger.QUORUM_LOST)
         self._show(now)
 
     def probe_result(self, peer_id: str, result: DialResult, now: float) -> None:
@@ -231,9 +243,10 @@ class ElectionMachine(Leading):
             newcomers, self.members = members - self.members, members
         self.voters = self.chain.voters
         self.is_voter = self.me in self.voters
-        if self.no_vote_since is not None and self.chain.promoted_at(self.me) > self.no_vote_since:
-            self.no_vote_since = None
-            self.persist(lambda now: None)
+        if self.doubt and self._trusted_again(roster):
+            self.doubt = ""
+            # As after a restart: whatever this voter promised and forgot has ended by then.
+            self.promise_until = max(self.promise_until, now + self.timings.timeout_s)
         if self.chain.tip_number > self._tip:
             self._tip = self.chain.tip_number
             self.emit(Committed(self._tip))
@@ -256,6 +269,11 @@ class ElectionMachine(Leading):
                 self.campaign_at = now
             elif self.leader:
                 self.campaign_at += self.rng.random() * self.timings.start_delay_s
+
+    def _trusted_again(self, roster: Roster | None) -> bool:
+        """Whether the admin knew of this loss of memory when it made this node a voter."""
+        member = roster.get(self.me) if roster is not None else None
+        return member is not None and member.voter and member.trusted == self.doubt
 
     def _first_campaign(self) -> float:
         """Until the discovery grace has passed a node that knows no leader looks for one."""

@@ -132,7 +132,6 @@ class DurableState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     term: int = 0
     voted_for: str = ""  #: in ``term``
     resigned: int = 0  #: the newest term whose claim this node gave up
-    no_vote_since: int | None = None  #: act number at which a restored home lost its vote
     tip: str = ""
     acts: tuple[bytes, ...] = ()
     proofs: tuple[CommitData, ...] = ()

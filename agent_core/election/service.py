@@ -91,7 +91,8 @@ class ElectionService:
         signer: signs as this node.
         verifier: checks the others.
         timings: see :class:`Timings`.
-        restored: this home's memory of votes can't be trusted (SPEC section 2, Epochs).
+        doubt: the mark of this home's loss of memory, as far as it matters in a chain's cluster (SPEC section 2, Epochs);
+            call :meth:`doubt_changed` when there is a new one.
         rng: random delays.
         clock: seconds that go on while the machine sleeps.
         on_trusted: awaited once a restored home was promoted again and may vote.
@@ -107,7 +108,7 @@ class ElectionService:
         signer: Signer,
         verifier: Verifier,
         timings: Timings,
-        restored: bool = False,
+        doubt: Callable[[ActChain], str] = lambda chain: "",
         rng: random.Random | None = None,
         clock: Callable[[], float] = boottime_s,
         on_trusted: Callable[[], Awaitable[None]] | None = None,
@@ -119,7 +120,7 @@ class ElectionService:
         self._signer = signer
         self._verifier = verifier
         self._timings = timings
-        self._restored = restored
+        self._doubt = doubt
         self._rng = rng or random.Random()
         self._clock = clock
         self._on_trusted = on_trusted
@@ -136,6 +137,8 @@ class ElectionService:
 
     def _new_machine(self) -> ElectionMachine:
         self._cluster = self._chain.cluster_id
+        doubt = self._doubt(self._chain)
+        self._doubted = bool(doubt)
         return ElectionMachine(
             chain=self._chain,
             signer=self._signer,
@@ -144,8 +147,15 @@ class ElectionService:
             timings=self._timings,
             durable=self._read_state(),
             now=self._clock(),
-            restored=self._restored and bool(self._cluster),
+            doubt=doubt,
         )
+
+    def doubt_changed(self) -> None:
+        """This home was found to have forgotten something: its vote ends this instant."""
+        if doubt := self._doubt(self._chain):
+            self._doubted = True
+            self._machine.distrust(doubt, self._clock())
+            self._carry_out()
 
     def _read_state(self) -> DurableState:
         raw = self._durable.read(f"election.{self._cluster}") if self._cluster else None
@@ -385,8 +395,8 @@ class ElectionService:
     def _carry_out(self) -> None:
         for output in self._machine.take():
             self._do(output)
-        if self._restored and self._cluster and self._machine.no_vote_since is None:
-            self._restored = False
+        if self._doubted and not self._machine.doubt:
+            self._doubted = False
             if self._on_trusted is not None:
                 self._disk_in.send_nowait(self._on_trusted)
         self._wake.set()

@@ -68,7 +68,7 @@ def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
         committed_act=machine.chain.tip_number,
         timeline=machine.chain.timeline(),
         may_vote=machine.may_vote,
-        lost_vote=machine.no_vote_since is not None,
+        lost_vote=bool(machine.doubt),
     )
 
 

@@ -12,7 +12,7 @@ from agent_core.errors import StoreError
 from agent_core.feeds.store import Store
 from agent_core.home import write_whole
 
-_INSTANCE, _CLOSED, _RESTORED = "feeds.instance", "feeds.closed", "feeds.restored"
+_INSTANCE, _CLOSED, _RESTORED, _DOUBT = "feeds.instance", "feeds.closed", "feeds.restored", "feeds.doubt"
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class Place:
         self._store, self._me, self._path = store, me, path
         self._closed = int(store.read(_CLOSED) or b"-1")
         self._reason = (store.read(_RESTORED) or b"").decode()
+        self._doubt = (store.read(_DOUBT) or b"").decode()
         if path is not None:
             self._bind(path)
 
@@ -45,6 +46,11 @@ class Place:
     def restored(self) -> str:
         """Why this home's memory of its votes can't be trusted; empty if it can. Kept until :meth:`trust`."""
         return self._reason
+
+    @property
+    def doubt(self) -> str:
+        """What the admin's promotion must name to end the doubt: random, new with each; empty without one."""
+        return self._doubt
 
     @property
     def epoch(self) -> int:
@@ -66,8 +72,9 @@ class Place:
         """
         last = self._store.last_epoch(self._me)
         closed = max(self._closed, least, -1 if last is None else last)
-        self._store.write_all({_CLOSED: str(closed).encode(), _RESTORED: reason.encode()})
-        self._closed, self._reason = closed, reason
+        doubt = os.urandom(8).hex()
+        self._store.write_all({_CLOSED: str(closed).encode(), _RESTORED: reason.encode(), _DOUBT: doubt.encode()})
+        self._closed, self._reason, self._doubt = closed, reason, doubt
 
     def opened(self, epoch: int) -> None:
         """An epoch was opened: remember it outside the database too, which matters only should the database be lost."""
@@ -77,8 +84,8 @@ class Place:
 
     def trust(self) -> None:
         """The admin promoted this node again: it may vote."""
-        self._store.write_all({_RESTORED: None})
-        self._reason = ""
+        self._store.write_all({_RESTORED: None, _DOUBT: None})
+        self._reason = self._doubt = ""
 
     def _bind(self, path: Path) -> None:
         outside, inside = _read_file(path), self._stored_id()

@@ -128,6 +128,7 @@ class Feeds:
         self._running = self._asked = False
         self._callbacks: list[Callable[[Sequence[Entry]], None]] = []
         self._fork_callbacks: list[Callable[[str, int], None]] = []
+        self._doubt_callbacks: list[Callable[[], None]] = []
         self._acks = Acks(store)
         self._committed = trio.Event()
         self._to_purge = set(store.purge_claims())
@@ -208,6 +209,20 @@ class Feeds:
     def no_vote(self) -> bool:
         """Whether this node's memory of its votes can't be trusted (SPEC section 2)."""
         return bool(self._place.restored)
+
+    @property
+    def doubt(self) -> str:
+        """The mark of this loss of memory, which the admin's promotion names; empty if there was none."""
+        return self._place.doubt
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this node's feed that its next entry belongs to."""
+        return self._place.epoch
+
+    def on_doubt(self, callback: Callable[[], None]) -> None:
+        """Call back when a peer, or a fork, shows that this home forgot something: its votes can't be trusted from then on."""
+        self._doubt_callbacks.append(callback)
 
     async def trust(self) -> None:
         """The admin promoted this node again: it may vote."""
@@ -365,13 +380,18 @@ class Feeds:
                 if mine and new.epoch >= self._place.epoch:
                     # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
                     reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
-                    await self.disk.run(functools.partial(self._place.close_epoch, reason, new.epoch))
+                    await self._doubt_memory(reason, new.epoch)
                 await self.disk.run(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
                 self._received += len(new.entries)
                 for entry in new.entries:
                     self._clock.observe(entry.header.hlc)
                 await self._stored(new)
         return True
+
+    async def _doubt_memory(self, reason: str, epoch: int) -> None:
+        await self.disk.run(functools.partial(self._place.close_epoch, reason, epoch))
+        for callback in self._doubt_callbacks:
+            self._call(callback)
 
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
         """Store bodies that were missing."""
@@ -384,7 +404,7 @@ class Feeds:
         async with self._writing:
             if proof.author == self.me and proof.epoch >= self._place.epoch:
                 reason = "this home's feed forked: it was written in two places"
-                await self.disk.run(functools.partial(self._place.close_epoch, reason, proof.epoch))
+                await self._doubt_memory(reason, proof.epoch)
             new = await self.disk.run(functools.partial(self.store.add_fork, proof))
         if new:
             log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)

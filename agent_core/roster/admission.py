@@ -155,4 +155,5 @@ def renewed(before: Member, now: Member) -> Member:
         authority=before.authority,
         may_vote=before.may_vote or now.may_vote,
         voter=before.voter,
+        trusted=before.trusted,
     )

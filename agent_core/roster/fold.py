@@ -31,10 +31,11 @@ class MemberPayload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VoterPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """A voter added or removed."""
+    """A voter added or removed. ``trusts`` names the loss of memory that the admin knew of when it made it one again."""
 
     peer_id: str
     reason: str = ""
+    trusts: str = ""
 
 
 class RevokePayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def after(roster: Roster | None, act: Act) -> Roster | None:
         genesis = _read(act, GenesisPayload)
         if roster is not None or genesis is None:
             return roster
-        founder = msgspec.structs.replace(genesis.founder, voter=True, revoked=None)
+        founder = msgspec.structs.replace(genesis.founder, voter=True, trusted="", revoked=None)
         return Roster(
             cluster_id=act.hash,
             network=genesis.network,
@@ -94,14 +95,17 @@ def _change(roster: Roster, act: Act) -> Roster | None:
             before = roster.get(payload.member.peer_id)
             if before is not None and not before.active:
                 return None  # a revocation is for good: who comes back comes as somebody new
-            votes = before is not None and before.voter
-            return _put(roster, msgspec.structs.replace(payload.member, voter=votes, revoked=None))
+            votes, trusted = (before.voter, before.trusted) if before is not None else (False, "")
+            return _put(roster, msgspec.structs.replace(payload.member, voter=votes, trusted=trusted, revoked=None))
         case ActKind.VOTER_ADD | ActKind.VOTER_REMOVE:
             voter = _read(act, VoterPayload)
             member = roster.get(voter.peer_id) if voter else None
-            if member is None or not member.active:
+            if voter is None or member is None or not member.active:
                 return None
-            changed = _put(roster, msgspec.structs.replace(member, voter=act.kind == ActKind.VOTER_ADD))
+            adds = act.kind == ActKind.VOTER_ADD
+            changed = _put(
+                roster, msgspec.structs.replace(member, voter=adds, trusted=voter.trusts if adds else member.trusted)
+            )
             return changed if changed.voters else None
         case ActKind.MEMBER_REVOKE:
             revoke = _read(act, RevokePayload)

@@ -201,6 +201,7 @@ class Leading:
             return 1.0
         uses = {m.peer_id: m.voter_use for m in meetings.met() if m.cluster == home.bound}
         uses[home.peer_id] = home.voter_use
+        doubts = {m.peer_id: m.doubt for m in meetings.met() if m.doubt}
         now = self._now_ms()
         change = machine.voter_change(
             machine.Electorate(
@@ -211,6 +212,7 @@ class Leading:
                 caught_up=frozenset(p for p in uses if p == home.peer_id or self._caught_up(p)),
                 unseen_ms={p: now - since for p, since in self._absent_since.items()},
                 demote_after_ms=round(self._demote_s * 1000),
+                doubts=doubts,
             )
         )
         if change is None:
@@ -222,7 +224,7 @@ class Leading:
         return 0.0
 
     async def _change(self, change: machine.VoterChange) -> int:
-        payload = VoterPayload(peer_id=change.peer_id, reason=change.reason)
+        payload = VoterPayload(peer_id=change.peer_id, reason=change.reason, trusts=change.trusts)
         number = (await self._proposer.propose(change.kind, payload)).number
         self.promoted += change.kind is ActKind.VOTER_ADD
         self.demoted += change.kind is ActKind.VOTER_REMOVE

@@ -26,6 +26,7 @@ class Meeting:
     members: int = 0
     leader: str = ""
     voter_use: VoterUse = VoterUse.NEVER
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class Electorate:
         caught_up: members that hold what the leader holds.
         unseen_ms: for how long each absent voter has been away, milliseconds.
         demote_after_ms: how long that may be.
+        doubts: members whose home was restored, and the mark of that loss of memory.
     """
 
     roster: Roster
@@ -143,6 +145,7 @@ class Electorate:
     caught_up: frozenset[str] = frozenset()
     unseen_ms: Mapping[str, int] = field(default_factory=dict)
     demote_after_ms: int = 600_000
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +155,16 @@ class VoterChange:
     kind: ActKind
     peer_id: str
     reason: str
+    trusts: str = ""
 
 
 def voter_change(e: Electorate) -> VoterChange | None:
-    """The next single change of the voters, if one is due: the absent go first, then daemons come, then consoles' nodes."""
+    """The next single change of the voters, if one is due: who forgot its votes goes first, then the absent go, then
+    daemons come, then consoles' nodes."""
     voters = e.roster.voters
+    forgot = sorted(v for v in voters if e.doubts.get(v) and e.doubts[v] != e.roster.members[v].trusted)
+    if forgot and _reachable(voters, e.online.difference(forgot)) >= e.roster.quorum:
+        return VoterChange(ActKind.VOTER_REMOVE, forgot[0], "its home was restored: it may have forgotten votes")
     gone = [v for v in voters if v != e.me and e.unseen_ms.get(v, 0) >= e.demote_after_ms and v not in e.online]
     if gone and _reachable(voters, e.online) >= e.roster.quorum:
         worst = max(gone, key=lambda v: (e.unseen_ms[v], v))
@@ -166,10 +174,11 @@ def voter_change(e: Electorate) -> VoterChange | None:
     ready = [p for p, m in e.roster.members.items() if m.active and not m.voter and p in e.online and p in e.caught_up]
     full = sorted(p for p in ready if e.uses.get(p) is VoterUse.FULL)
     if full:
-        return VoterChange(ActKind.VOTER_ADD, full[0], "caught up")
+        return VoterChange(ActKind.VOTER_ADD, full[0], "caught up", e.doubts.get(full[0], ""))
     spare = sorted(p for p in ready if e.uses.get(p) is VoterUse.SPARE)
     if spare and len(voters) < ENOUGH_VOTERS:
-        return VoterChange(ActKind.VOTER_ADD, spare[0], f"fewer than {ENOUGH_VOTERS} voters")
+        why = f"fewer than {ENOUGH_VOTERS} voters"
+        return VoterChange(ActKind.VOTER_ADD, spare[0], why, e.doubts.get(spare[0], ""))
     return None
 
 

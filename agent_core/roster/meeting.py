@@ -142,6 +142,7 @@ class Meetings:
             members=hello.members,
             leader=hello.leader,
             voter_use=VoterUse(hello.voter_use),
+            doubt=hello.doubt,
         )
         if self._met.get(peer) != meeting:
             self._met[peer] = meeting

@@ -47,6 +47,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     may_vote: bool = False  #: whether its node may be made a voter (a daemon, or ``election.voter``)
     voter: bool = False
     capabilities: tuple[str, ...] = ()
+    trusted: str = ""  #: the loss of memory after which it was last made a voter (SPEC section 2, Epochs)
     revoked: tuple[Head, ...] | None = None  #: what of its feed stands after revocation
 
     @property

@@ -91,6 +91,7 @@ class RosterService:
         on_bound: awaited when the cluster changes, with its id (empty for none), so that folds are rebuilt.
         caught_up: whether a member holds what this node holds.
         heads: the feeds that hold the acts, told to newcomers.
+        doubt: the mark of this home's loss of memory, empty if it had none; :meth:`doubt_changed` when that changes.
         roles: the roles in force.
         now_ms: Unix time in milliseconds.
 
@@ -116,6 +117,7 @@ class RosterService:
         on_bound: Callable[[str], Awaitable[None]],
         caught_up: Callable[[str], bool],
         heads: Callable[[], Sequence[Head]] = lambda: (),
+        doubt: Callable[[], str] = lambda: "",
         roles: Mapping[str, Role] | None = None,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
@@ -135,6 +137,7 @@ class RosterService:
         self._on_bound = on_bound
         self._caught_up = caught_up
         self._heads = heads
+        self._doubt = doubt
         self._now_ms = now_ms
         self.voter_use = voter_use
         self._gate = Gate(load() if roles is None else roles, settings.beyond_loopback, settings.force_open)
@@ -246,6 +249,11 @@ class RosterService:
             self.voter_use = use
             self._meetings.greet_all()
             self.changed()
+
+    def doubt_changed(self) -> None:
+        """This home was found to have forgotten something, or is trusted again: the leader must hear of it."""
+        self._meetings.greet_all()
+        self.changed()
 
     def statistics(self) -> RosterStatistics:
         """Counters since the start."""
@@ -447,6 +455,7 @@ class RosterService:
             members=len(roster.members) if roster else 0,
             leader=self._leader(),
             voter_use=self.voter_use.value,
+            doubt=self._doubt(),
         )
 
     async def _answer(self, peer: str, message: Message) -> Message:

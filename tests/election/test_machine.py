@@ -162,8 +162,9 @@ def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
     world, node = led()
     restored = others(world, node)[0]
     world.crash(restored, 1000)
-    restored.durable = DurableState(no_vote_since=restored.chain.tip_number)
+    restored.durable = DurableState()
     restored.start()
+    restored.machine.distrust("mark", restored.local())
     world.join(restored)
     before = {v: t for v, t in world.check.votes if v == restored.peer_id}
     world.run_until(world.now + 1)
@@ -177,9 +178,14 @@ def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
     now = leader(world)
     propose(now, ActKind.VOTER_REMOVE, VoterPayload(peer_id=restored.peer_id))
     world.run_until(world.now + 1)
-    propose(now, ActKind.VOTER_ADD, VoterPayload(peer_id=restored.peer_id))
+    propose(now, ActKind.VOTER_ADD, VoterPayload(peer_id=restored.peer_id, trusts="an earlier mark"))
+    world.run_until(world.now + 1)
+    assert restored.machine.is_voter
+    assert not restored.machine.may_vote, "promoted by an admin that didn't know of this loss"
+    propose(now, ActKind.VOTER_ADD, VoterPayload(peer_id=restored.peer_id, trusts="mark"))
     world.run_until(world.now + 1)
     assert restored.machine.may_vote
+    assert not restored.machine.free(restored.local()), "bound for a timeout, as after a restart"
 
 
 def test_changes_of_voters_wait_for_one_another() -> None:

@@ -48,6 +48,7 @@ class CooeeHello(Payload, frozen=True):
     members: Count = 0
     leader: Name = ""  #: peer id, empty if unknown
     voter_use: Literal["full", "spare", "never"] = "never"
+    doubt: Name = ""  #: mark of a loss of memory: no vote until a promotion names it
 
 
 class CooeeEnrol(Payload, frozen=True):
