@@ -259,6 +259,7 @@ class Assembly:
         """Who is told of what."""
         self.feeds.accepts = self.roster.accepts
         self.feeds.may_purge = self._may_purge
+        self.feeds.clock_off_s = lambda: self.roster.clock_off_s
         self.feeds.announce = self._announce
         self.feeds.on_entries(self._entries_stored)
         self.feeds.on_fork(self._forked)
@@ -484,7 +485,7 @@ class Assembly:
             sessions=len(node.sessions),
             voter=member is not None and member.voter,
             lone=self.roster.lone,
-            clock_skew_s=self.feeds.skew_s,
+            clock_skew_s=round(self.roster.clock_off_s, 3),
             notes=(*node.notes, *self.roster.notes, *node.supervisor.notes(), *self._doubts()),
             ports=dict(node.ports),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -45,6 +45,21 @@ def unpack(stamp: Hlc) -> tuple[int, int]:
 def wall_ms() -> int:
     """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def off_median_s(ahead_s: Iterable[float]) -> float:
+    """How far this clock is off the median of all clocks known, its own among them (SPEC section 2).
+
+    Of two middle ones the nearer to this clock counts: with one other, nobody can tell which of the two is wrong.
+
+    Args:
+        ahead_s: by how much this clock is ahead of each other one, seconds; negative where it is behind.
+
+    Returns:
+        Seconds ahead, negative for behind.
+    """
+    clocks = sorted((0.0, *ahead_s))
+    return min(clocks[(len(clocks) - 1) // 2], clocks[len(clocks) // 2], key=abs)
 
 
 def boottime_s() -> float:

@@ -114,7 +114,7 @@ class Feeds:
         self.accepts = accepts
         self.may_purge: Callable[[str, EntryKey], bool] = lambda purger, target: False
         self.announce: Callable[[FeedHead], None] | None = None
-        self.skew_s = 0.0  #: how far this node's clock is off the median of its peers, set from outside
+        self.clock_off_s: Callable[[], float] = lambda: 0.0  #: how far this node's clock is ahead of its peers' median
         self._verifier, self._clock, self._door = verifier, clock, door
         self._interval_s, self._grace_s, self._nudge_s = interval_s, grace_s, nudge_s
         self.disk = Disk(store.on_disk if threaded is None else threaded)
@@ -261,10 +261,11 @@ class Feeds:
             Conflict: an ``op`` was used for an entry of another type.
             Unavailable: the clock is far off.
         """
-        if abs(self.skew_s) > MAX_SKEW_S:
-            way = "ahead of" if self.skew_s > 0 else "behind"
+        off_s = self.clock_off_s()
+        if abs(off_s) > MAX_SKEW_S:
+            way = "ahead of" if off_s > 0 else "behind"
             raise Unavailable(
-                f"This machine's clock is {abs(self.skew_s):.0f} s {way} its peers', so nothing can be written.",
+                f"This machine's clock is {abs(off_s):.0f} s {way} its peers', so nothing can be written.",
                 "Set the clock right (NTP), then try again.",
             )
         clean = [self._door(draft) for draft in drafts]

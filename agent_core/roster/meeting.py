@@ -59,6 +59,7 @@ class Meetings:
         self._greeted_ms: dict[str, int] = {}
         self._served: dict[str, int] = {}
         self._wake = trio.Event()
+        self.ahead_s: dict[str, float] = {}  #: by how much this node's clock is ahead of each connected peer's, seconds
         self.other_networks: dict[str, str] = {}  #: connected peers of other networks, and which
         network.handle(PROTOCOL, self._serve)
         network.watch_peers(self._peer_changed)
@@ -111,7 +112,7 @@ class Meetings:
 
     async def _greet_due(self) -> None:
         connected, now = self.connected(), self._now_ms()
-        for table in (self._met, self._greeted_ms, self.other_networks):
+        for table in (self._met, self._greeted_ms, self.ahead_s, self.other_networks):
             for gone in [p for p in table if p not in connected]:
                 del table[gone]
         due = [p for p in connected if now - self._greeted_ms.get(p, -GREET_AGAIN_MS) >= GREET_AGAIN_MS]
@@ -121,8 +122,12 @@ class Meetings:
 
     async def _greet(self, peer: str, now: int) -> None:
         self._greeted_ms[peer] = now
+        asked_at = trio.current_time()
         reply = await self.ask(peer, self._hello(), 3.0)
         if isinstance(reply, CooeeHello):
+            if reply.at_ms:  # said half a round trip ago, give or take that half
+                half_s = (trio.current_time() - asked_at) / 2
+                self.ahead_s[peer] = (self._now_ms() - reply.at_ms) / 1000 - half_s
             self._heard(peer, reply)
         else:
             self._greeted_ms[peer] = now - GREET_AGAIN_MS + 2000  # once more in two seconds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import trio
 
-from agent_core.clock import wall_ms
+from agent_core.clock import off_median_s, wall_ms
 from agent_core.election.acts import Chain, Proposer
 from agent_core.errors import ChorusError, ConfigError
 from agent_core.feeds.model import Appender, Draft, Head
@@ -250,6 +250,14 @@ class RosterService:
             self._meetings.greet_all()
             self.changed()
 
+    @property
+    def clock_off_s(self) -> float:
+        """How far this node's clock is ahead of the median of the members' it is connected to; negative for behind."""
+        roster = self.roster
+        return off_median_s(
+            ahead_s for peer, ahead_s in self._meetings.ahead_s.items() if roster and roster.is_member(peer)
+        )
+
     def doubt_changed(self) -> None:
         """This home was found to have forgotten something, or is trusted again: the leader must hear of it."""
         self._meetings.greet_all()
@@ -455,6 +463,7 @@ class RosterService:
             members=len(roster.members) if roster else 0,
             leader=self._leader(),
             voter_use=self.voter_use.value,
+            at_ms=self._now_ms(),
             doubt=self._doubt(),
         )
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.clock import MAX_AHEAD_MS, HybridClock, is_hlc, pack, parse_rfc3339, rfc3339, unpack
+from agent_core.clock import (
+    MAX_AHEAD_MS,
+    HybridClock,
+    is_hlc,
+    off_median_s,
+    pack,
+    parse_rfc3339,
+    rfc3339,
+    unpack,
+)
 
 stamps = st.tuples(st.integers(0, 2**48 - 1), st.integers(0, 2**16 - 1))
 
@@ -42,3 +51,20 @@ def test_nonsense_is_ignored(text: str) -> None:
 @given(st.integers(0, 4_000_000_000_000))
 def test_rfc3339_round_trip(ms: int) -> None:
     assert parse_rfc3339(rfc3339(ms)) == ms
+
+
+def test_of_two_clocks_nobody_can_tell_which_is_wrong() -> None:
+    assert off_median_s(()) == 0
+    assert off_median_s((600,)) == 0
+    assert off_median_s((600, 601)) == 600
+    assert off_median_s((0.5, -600)) == 0
+    assert off_median_s((600, -600)) == 0
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=9), st.floats(-1e6, 1e6))
+def test_a_minority_of_wrong_clocks_moves_nobody_and_its_own_wrong_clock_is_seen(
+    wrong: list[float], off: float
+) -> None:
+    right = [0.0] * (len(wrong) + 1)
+    assert off_median_s((*wrong, *right)) == 0
+    assert off_median_s((*(off for _ in range(len(wrong) + 2)), *(off + w for w in wrong))) == off

@@ -188,6 +188,18 @@ def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
     assert not restored.machine.free(restored.local()), "bound for a timeout, as after a restart"
 
 
+def test_a_leader_that_learns_it_forgot_votes_leads_no_more_and_another_does() -> None:
+    world, node = led()
+    votes = {v: t for v, t in world.check.votes if v == node.peer_id}
+    node.machine.distrust("mark", node.local())
+    node.after_input()
+    assert not node.machine.leading(node.local())
+    world.run_until(world.now + 2)
+    assert leader(world) is not node
+    assert node.machine.leader == leader(world).peer_id
+    assert {v: t for v, t in world.check.votes if v == node.peer_id} == votes, "it votes for nobody"
+
+
 def test_changes_of_voters_wait_for_one_another() -> None:
     world, node = led(5)
     start = node.chain.tip_number

@@ -144,10 +144,10 @@ async def test_the_door_is_in_front_of_everything() -> None:
 
 async def test_a_clock_far_off_appends_nothing() -> None:
     feeds = Node(0, None).open()
-    feeds.skew_s = -300.0
+    feeds.clock_off_s = lambda: -300.0
     with pytest.raises(Unavailable, match="300 s behind"):
         await feeds.append([note()])
-    feeds.skew_s = 100.0
+    feeds.clock_off_s = lambda: 100.0
     assert await feeds.append([note()])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,3 +159,23 @@ def test_a_change_never_takes_the_majority_away(voters: int, others: int, data: 
         assert had
         left = [v for v in of.voters if v != change.peer_id]
         assert sum(1 for v in left if v in online) >= len(left) // 2 + 1
+
+
+def test_who_forgot_its_votes_is_demoted_and_promoted_by_an_act_that_says_so() -> None:
+    doubts = {"v2": "mark"}
+    change = voter_change(electorate(3, doubts=doubts))
+    assert change is not None
+    assert (change.kind, change.peer_id) == (ActKind.VOTER_REMOVE, "v2")
+    again = electorate(2, 1, doubts={"m0": "mark"}, uses={"m0": VoterUse.FULL})
+    assert voter_change(again) == VoterChange(ActKind.VOTER_ADD, "m0", "caught up", trusts="mark")
+    of = roster(3)
+    trusted = msgspec.structs.replace(of.members["v2"], trusted="mark")
+    told = msgspec.structs.replace(of, members=MappingProxyType({**of.members, "v2": trusted}))
+    assert voter_change(Electorate(told, "v0", online=frozenset(told.members), doubts=doubts)) is None, (
+        "an old greeting"
+    )
+
+
+def test_who_forgot_is_not_demoted_where_the_others_are_no_majority() -> None:
+    assert voter_change(electorate(2, doubts={"v1": "mark"})) is None
+    assert voter_change(electorate(3, doubts={"v2": "mark"}, online=frozenset({"v0", "v2"}))) is None

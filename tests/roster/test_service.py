@@ -374,3 +374,35 @@ async def test_what_is_remembered_of_peers_goes_with_them(clusters: Clusters, au
     await trio.sleep(5)
     meetings = a._meetings
     assert (len(meetings._met), len(meetings.other_networks), len(meetings._greeted_ms)) == (0, 0, 0)
+
+
+async def test_a_clock_far_off_is_known_by_the_members_it_is_compared_with(
+    clusters: Clusters, autojump_clock: MockClock
+) -> None:
+    a = await founded(clusters)
+    b = await clusters.start("b", ahead_s=-30)
+    c = await clusters.start("c", ahead_s=300)
+    stranger = await clusters.start("x", ahead_s=9000, network="other")
+    clusters.connect(a, b, c, stranger)
+    await until(lambda: len(members(a)) == 3)
+    await trio.sleep(35)
+    assert abs(a.clock_off_s) < 0.5, "between the two others"
+    assert abs(b.clock_off_s + 30) < 0.5
+    assert abs(c.clock_off_s - 300) < 0.5
+
+
+async def test_a_restored_voter_is_demoted_and_promoted_again_by_name(
+    clusters: Clusters, autojump_clock: MockClock
+) -> None:
+    a = await founded(clusters)
+    b, c = await clusters.start("b"), await clusters.start("c")
+    clusters.connect(a, b, c)
+    await until(lambda: voters(a) == {"a", "b", "c"})
+    clusters.homes["c"].doubt = "mark"
+    c.doubt_changed()
+    await until(lambda: a.statistics().demoted == 1)
+    await until(lambda: voters(a) == {"a", "b", "c"})
+    assert c.member is not None
+    assert c.member.trusted == "mark"
+    await trio.sleep(60)
+    assert a.statistics().demoted == 1, "trusted now, whatever it still says"

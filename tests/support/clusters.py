@@ -74,6 +74,7 @@ class Home:
     disk: dict[str, bytes] = field(default_factory=dict)
     written: list[Draft] = field(default_factory=list)
     bound: list[str] = field(default_factory=list)
+    doubt: str = ""  #: mark of a loss of memory
     hidden: bool = False  #: the acts of others don't get here
 
     def chain(self) -> Book | None:
@@ -141,9 +142,16 @@ class Clusters:
         return self.start_ms + round(trio.current_time() * 1000)
 
     async def start(
-        self, name: str, *, use: VoterUse = VoterUse.FULL, caught_up: bool = True, human: bool = False, **settings: Any
+        self,
+        name: str,
+        *,
+        use: VoterUse = VoterUse.FULL,
+        caught_up: bool = True,
+        human: bool = False,
+        ahead_s: float = 0.0,
+        **settings: Any,
     ) -> RosterService:
-        """Start the node of the home with this name; the home is made when it is new."""
+        """Start the node of the home with this name; the home is made when it is new. Its clock may be ahead."""
         home = self.homes.get(name)
         if home is None:
             signer = Ed25519Signer(hashlib.sha256(name.encode()).digest())
@@ -164,7 +172,8 @@ class Clusters:
             found=home.found,
             on_bound=home.on_bound,
             caught_up=lambda peer: caught_up,
-            now_ms=self.now_ms,
+            doubt=lambda: home.doubt,
+            now_ms=lambda: self.now_ms() + round(ahead_s * 1000),
         )
         await self.nursery.start(service.run)
         return service

@@ -48,6 +48,7 @@ class CooeeHello(Payload, frozen=True):
     members: Count = 0
     leader: Name = ""  #: peer id, empty if unknown
     voter_use: Literal["full", "spare", "never"] = "never"
+    at_ms: Count = 0  #: the clock this is said by, Unix milliseconds
     doubt: Name = ""  #: mark of a loss of memory: no vote until a promotion names it
 
 
