@@ -62,3 +62,12 @@ def test_a_long_path_moves_the_socket(tmp_path: Path) -> None:
     assert Home(Path("/tmp/h")).socket == Path("/tmp/h/run/control.sock")
     moved = Home(tmp_path / ("x" * 100)).socket
     assert len(os.fsencode(moved)) <= 100
+
+
+def test_a_lock_that_can_not_be_opened_says_what_to_do(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    (home.run / "lock").mkdir()
+    with pytest.raises(StoreError, match="lock") as caught:
+        HomeLock(home).__enter__()
+    assert "remove it" in caught.value.next

@@ -59,3 +59,16 @@ def test_every_setting_is_documented_and_reachable_by_environment(tmp_path: Path
         assert setting.env not in seen
         seen.add(setting.env)
     assert "CHORUS_METRICS_PORT" in seen
+
+
+def test_an_unknown_flag_names_the_nearest_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"p2p\.prot") as caught:
+        load(tmp_path, {"p2p.prot": "1"}, {})
+    assert "'p2p.port'" in caught.value.next
+
+
+def test_a_home_below_a_file_has_no_settings_and_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    assert set(load(tmp_path / "file" / "home", {}, {}).origins.values()) == {"default"}
+    monkeypatch.chdir(tmp_path)
+    assert load("here", {}, {}).home == tmp_path / "here"

@@ -47,3 +47,12 @@ def test_signatures_and_peer_ids() -> None:
     assert not verify(signer.peer_id, b"x", b"short")
     with pytest.raises(ValueError, match="peer id"):
         public_key_of("1" * 100)
+
+
+def test_a_lost_key_is_not_made_anew(tmp_path: Path) -> None:
+    keys.create(tmp_path, Kind.AGENT)
+    for name in ("ed25519", "card.json"):
+        (tmp_path / name).unlink()
+    with pytest.raises(StoreError, match="ed25519: it is missing"):
+        keys.load_or_create(tmp_path, Kind.AGENT)
+    assert not (tmp_path / "ed25519").exists()

@@ -138,3 +138,15 @@ def test_a_redactor_sees_every_field(tmp_path: Path) -> None:
     structlog.get_logger("x").info("hello", key="value")
     assert lines(path) == [{"event": "gone"}]
     assert seen[0]["key"] == "value"
+
+
+def test_a_traceback_is_in_the_file_and_not_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(tmp_path / "node.jsonl", stderr=True)
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("it failed")
+    said = capsys.readouterr().err
+    assert json.loads(said)["event"] == "it failed"
+    assert "Traceback" not in said
+    assert "Traceback" in lines(tmp_path / "node.jsonl")[0]["exception"]

@@ -1,0 +1,51 @@
+"""A disk that refuses: said at once, and until as much as the largest entry can be written again."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_core.errors import StoreError
+from agent_core.feeds.disk import Disk
+from agent_core.feeds.model import MAX_BODY_BYTES
+
+
+class Full:
+    """A disk with room for small values only."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.written: list[int] = []
+
+    def write(self, key: str, value: bytes) -> None:
+        if len(value) > self.room:
+            raise StoreError("The disk is full.", "Free some space.")
+        self.written.append(len(value))
+
+
+async def test_trouble_is_said_until_a_large_write_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    changes: list[str] = []
+    disk, full = Disk(threaded=False), Full()
+    disk.changed = lambda: changes.append(disk.trouble)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="full"):
+            await disk.run(lambda: full.write("k", b"entry"))
+    assert changes == ["The disk is full. Free some space."]
+
+    full.room = 100
+    await disk.run(lambda: full.write("k", b"entry"))
+    await disk.recover(full.write)
+    assert disk.trouble, "room for a small value proves nothing"
+
+    full.room = 2 * MAX_BODY_BYTES
+    await disk.recover(full.write)
+    assert disk.trouble == ""
+    assert changes[1:] == [""]
+    assert full.written[-1] == 0, "the probe leaves nothing behind"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_what_is_not_the_disks_fault_is_no_trouble() -> None:
+    disk = Disk(threaded=True)
+    with pytest.raises(ZeroDivisionError):
+        await disk.run(lambda: 1 // 0)
+    assert disk.trouble == ""
