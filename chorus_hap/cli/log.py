@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import typer
 
+from agent_core.errors import Refused
 from agent_core.shapes import LogEntry, Verification
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
@@ -58,18 +59,19 @@ def verify(context: typer.Context) -> int:
 
 class _Purge(msgspec.Struct):
     key: str
-    reason: str
 
 
 @app.command()
 def purge(
     context: typer.Context,
     key: str = typer.Argument(help="entry id, or author/epoch/number"),
-    reason: str = typer.Option("", "--reason", metavar="TEXT", help="why"),
+    yes: bool = typer.Option(False, "--yes", help="you mean it"),
 ) -> None:
     """Drop an entry's body on every node; it can't be brought back, and the feed still verifies."""
     run = here(context)
-    posted = run.deliver("log.purge", _Purge(key, reason))
+    if not yes:
+        raise Refused(f"This drops the body of {key} on every node for good.", "If you mean it, say so with --yes.")
+    posted = run.deliver("log.purge", _Purge(key))
     if run.out.json:
         run.out.data(posted)
     else:

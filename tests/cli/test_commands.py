@@ -394,6 +394,16 @@ def test_verify_fails_when_a_feed_does(tmp_path: Path, go: Go) -> None:
     good = {"ok": True, "feeds": 2, "entries": 5, "bodies": 3}
     with node(tmp_path, {"log.verify": good}) as fake:
         assert go("log", "verify")[0] == 0
+        status, _, err = go("log", "purge", "A/0/3")
+        assert status == 1
+        assert "for good" in err
+        assert "--yes" in err
+        assert not fake.named("log.purge")
+        fake.answers["log.purge"] = POSTED
+        assert go("log", "purge", "A/0/3", "--yes")[0] == 0
+        (sent,) = fake.named("log.purge")
+        assert sent["key"] == "A/0/3"
+        assert sent["op_id"]
         fake.answers["log.verify"] = good | {"ok": False, "bad": "a/0/3: the hash differs"}
         status, out, _ = go("log", "verify")
     assert status == 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chorus_hap.tour import Daemon, mesh
+from chorus_hap.tour import TIMINGS, Daemon, mesh
 from tests.support.daemons import agreed, messages, revived, status, texts, voters
 from tests.support.waiting import until
 
@@ -73,7 +75,10 @@ def test_a_purged_body_is_gone_everywhere_and_every_feed_verifies(daemons: list[
     key = say(author, "purge", "a password")["key"]
     spread(daemons, "purge", {"a password"})
     away.end()
-    author.call("log.purge", key=key)
+    words = [sys.executable, "-m", "chorus_hap", "log", "purge", key, "--home", str(author.home)]
+    assert subprocess.run(words, check=False).returncode == 1, "not without --yes"
+    assert texts(author, "purge") == {"a password"}
+    subprocess.run([*words, "--yes"], check=True)
 
     def purged(daemon: Daemon) -> bool:
         return [(m["text"], m["missing"]) for m in messages(daemon, "purge")] == [("", "purged")]
@@ -115,7 +120,7 @@ def test_a_mesh_that_was_off_finds_itself_again(daemons: list[Daemon]) -> None:
         daemon.process.terminate()
     for daemon in daemons:
         daemon.end()
-    daemons[:] = [Daemon(d.home, d.name, (*_quick(), "cluster.found=false")) for d in daemons]
+    daemons[:] = [Daemon(d.home, d.name, (*TIMINGS, "cluster.found=false")) for d in daemons]
     for daemon in daemons:
         daemon.wait("leader")
     assert until(lambda: agreed(daemons), 20, "a leader again")[1] > term
@@ -124,9 +129,3 @@ def test_a_mesh_that_was_off_finds_itself_again(daemons: list[Daemon]) -> None:
         assert status(daemon)["peers"] == 2
     say(daemons[2], "again", "awake")
     spread(daemons, "again", said | {"awake"})
-
-
-def _quick() -> tuple[str, ...]:
-    from chorus_hap.tour import TIMINGS
-
-    return TIMINGS
