@@ -171,7 +171,7 @@ class Leading(Voting):
         if ack.term > self.term:
             if sender in self.voters:
                 reign.ahead.setdefault(sender, now)
-                self._heard = max(self._heard, ack.term)
+                self._hear(ack.term)
                 if len(reign.ahead) > (len(self.voters) - 1) // 2:
                     self._start_over(now)  # those left are no majority
             return

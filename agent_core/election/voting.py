@@ -22,6 +22,10 @@ from agent_core.election.messages import (
 )
 from agent_core.election.model import Trigger
 from agent_core.election.promise import Promised
+from agent_core.roster.model import Roster
+
+#: No word of a single voter takes a term further than this, so that there are always later ones.
+MAX_TERM_HEARD = 2**52
 
 
 class Voting(Promised):
@@ -114,18 +118,22 @@ class Voting(Promised):
         if prevote.term != self._asking or self.reigning:
             return
         if prevote.granted:
-            if self._holds(prevote):
+            if prevote.known < prevote.term and self._holds(prevote):
                 self._prevotes[sender] = prevote
                 self._count_prevotes(now)
             return
-        if self.term < prevote.known < 2**53:
-            self._heard = max(self._heard, prevote.known)
+        self._hear(prevote.known)
         self._waits[sender] = max(prevote.wait_s, 0.0)
         lacking = len(self.voters) // 2 + 1 - len(self._prevotes)
         waits = sorted(w for v, w in self._waits.items() if v not in self._prevotes)
         if 0 < lacking <= len(waits) and waits[lacking - 1] < self.timings.timeout_s:
             soon = now + waits[lacking - 1] + (0.01 + self.rng.random()) * self.timings.start_delay_s
             self.campaign_at = min(soon, self.campaign_at) if self.campaign_at is not None else soon
+
+    def _hear(self, term: int) -> None:
+        """A voter says that it is in a later term: ask for the one after that."""
+        if self.term < term < MAX_TERM_HEARD:
+            self._heard = max(self._heard, term)
 
     def _holds(self, prevote: PreVote) -> bool:
         message = prevote_message(self.chain.cluster_id, prevote.term, prevote.candidate, prevote.known)
@@ -171,6 +179,8 @@ class Voting(Promised):
         roster = self.chain.roster_at(candidacy.roster)
         if roster is None:
             self.send(sender, CatchUp(self.chain.tip_number))
+            return
+        if not self._in_force(roster):
             return
         carried = [p for p in candidacy.prevotes[:16] if p.term == term and p.candidate == sender and self._holds(p)]
         if not majority((p.voter for p in carried), roster.voters) or max(p.known for p in carried) + 1 != term:
@@ -299,7 +309,7 @@ class Voting(Promised):
         if roster is None:
             self.send(sender, CatchUp(self.chain.tip_number))
             return
-        if not certificate.verify(self.verifier, roster):
+        if not self._may_lead(certificate, roster) or not certificate.verify(self.verifier, roster):
             return
         if certificate.term == self.term and self.leader:
             self._split(now)
@@ -312,6 +322,20 @@ class Voting(Promised):
         self._early = ("", None)
         # On disk before a heartbeat is acknowledged: after a restart this voter then knows whom it may be bound to.
         self.persist(lambda now: self._answer(certificate))
+
+    def _may_lead(self, certificate: Certificate, roster: Roster) -> bool:
+        """Whether the roster a certificate names is one that could elect: an old one proves nothing, however well it is signed.
+
+        Once a term has a committed act, that act names the certificate of the term. Before, no voter was changed in it yet.
+        """
+        newest = self.chain.held(self.chain.tip_number)
+        if certificate.term > newest.term:
+            return self._in_force(roster)
+        return certificate.term == newest.term and certificate.digest == newest.cert
+
+    def _in_force(self, roster: Roster) -> bool:
+        """Whether a roster's voters are those in force, as far as is proven here or but for their newest change."""
+        return roster.voters in (self.chain.voters, self.chain.voters_before)
 
     def _answer(self, certificate: Certificate) -> None:
         heartbeat = self._unanswered

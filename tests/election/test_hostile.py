@@ -1,0 +1,82 @@
+"""What a voter, a member or a stranger that lies can do to the others' election: nothing."""
+
+from __future__ import annotations
+
+from agent_core.election.messages import (
+    Announce,
+    Candidacy,
+    Certificate,
+    HeartbeatAck,
+    PreVote,
+    PreVoteAsk,
+    Vote,
+    prevote_message,
+    vote_message,
+)
+from agent_core.election.messages import encode as encode_message
+from agent_core.simulated.search import World
+from agent_core.simulated.search_fakes import Counted, FakeSigner
+from agent_core.simulated.search_node import Node
+from tests.election.test_machine import leader, led, others
+
+
+def founder(world: World) -> FakeSigner:
+    """The key of the node that was once the only voter."""
+    return FakeSigner(world.nodes["p0"].peer_id, Counted())
+
+
+def bystander(world: World) -> Node:
+    """A voter that neither leads nor founded."""
+    return next(n for n in others(world, leader(world)) if n.peer_id != "p0")
+
+
+def test_who_was_the_only_voter_once_cannot_elect_itself_by_that_old_roster() -> None:
+    world, _ = led()
+    signer, node = founder(world), bystander(world)
+    cluster, term, before = node.chain.cluster_id, node.machine.term + 5, node.machine.leader
+    held = node.chain.tip_number, node.chain.tip_hash
+    vote = Vote("p0", term, "p0", *held, signer.sign(vote_message(cluster, term, "p0", *held)))
+    certificate = Certificate(cluster=cluster, term=term, leader="p0", roster=0, votes=(vote,))
+    node.message("p0", Announce(certificate, "manual"))
+    assert node.machine.leader == before
+    assert node.machine.term == term - 5
+
+
+def test_who_was_the_only_voter_once_cannot_move_a_term_by_that_old_roster() -> None:
+    world, _ = led()
+    signer, node = founder(world), bystander(world)
+    term = node.machine.term + 1
+    node.machine.promise_until = node.local()
+    own = PreVote(
+        "p0", term, "p0", term - 1, True, 0.0, signer.sign(prevote_message(node.chain.cluster_id, term, "p0", term - 1))
+    )
+    last = node.machine.log
+    node.message("p0", Candidacy(term, last.term, last.number, 0, "manual", (own,)))
+    assert node.machine.term == term - 1
+
+
+def test_a_voter_that_claims_the_last_term_there_is_costs_no_more_than_an_election() -> None:
+    world, node = led()
+    for peer in others(world, node):
+        node.message(peer.peer_id, HeartbeatAck(2**64 - 1, 1, False, 0, "", 0))
+    node.machine.campaign(node.local() + 60)
+    sent = [o.message for o in node.machine.take() if hasattr(o, "message")]
+    asked = [m for m in sent if isinstance(m, PreVoteAsk)]
+    for message in asked:
+        encode_message(node.chain.cluster_id, message)
+    assert all(m.term < 2**53 for m in asked)
+
+
+def test_a_grant_that_contradicts_itself_stops_no_candidacy() -> None:
+    world, dead = led(5)
+    one, liar, *honest = others(world, dead)
+    world.crash(dead, 1000)
+    term = one.machine.term + 1
+    one.machine.promise_until = one.local()
+    one.machine.campaign(one.local())
+    one.machine.take()
+    for voter, known in ((liar, term + 7), *((n, term - 1) for n in honest)):
+        message = prevote_message(one.chain.cluster_id, term, one.peer_id, known)
+        sig = FakeSigner(voter.peer_id, Counted()).sign(message)
+        one.message(voter.peer_id, PreVote(voter.peer_id, term, one.peer_id, known, True, 0.0, sig))
+    assert one.machine.term == term
