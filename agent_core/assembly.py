@@ -173,6 +173,7 @@ class Assembly:
         self._judged_by = self.folds.roster
         self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)
         self._connect(door)
+        self._say_memory_lost()
 
     def _mesh_config(self) -> MeshConfig:
         values = self._node.settings.values
@@ -347,8 +348,14 @@ class Assembly:
         since = genesis is not None and (genesis.author, genesis.epoch) == (self._me, self.feeds.epoch)
         return "" if since else self.feeds.doubt
 
+    def _say_memory_lost(self) -> None:
+        if self.feeds.restored:
+            self._node.note(
+                f"This home forgot something: {self.feeds.restored}. It goes on in a new epoch of its feed."
+            )
+
     def _memory_doubted(self) -> None:
-        self._node.note(f"This home forgot something: {self.feeds.restored}. It goes on in a new epoch of its feed.")
+        self._say_memory_lost()
         self.election.doubt_changed()
         self.roster.doubt_changed()
         self.live.node_changed()
@@ -505,7 +512,10 @@ class Assembly:
         return "member" if election.state in ("idle", "discovering") else "ready"
 
     def _doubts(self) -> Sequence[str]:
-        lost = self.feeds.restored and f"No vote until the admin promotes this node again: {self.feeds.restored}."
+        lost = (
+            self._doubt(self.folds.chain)
+            and f"No vote until the admin promotes this node again: {self.feeds.restored}."
+        )
         return [said for said in (lost, self.feeds.disk.trouble) if said]
 
     async def _verify(self) -> Verification:

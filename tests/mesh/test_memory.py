@@ -70,6 +70,20 @@ def test_an_old_copy_of_a_home_fetches_what_it_lost_and_votes_again_when_told(da
     assert messages(others[0], "memory")[-1]["key"].split("/")[1] == "1", "written in the next epoch"
 
 
+def test_a_home_without_its_instance_file_says_so_and_votes_again_when_told(daemons: list[Daemon]) -> None:
+    moved = daemons[1]
+    say(moved, "moved", "from there")
+    spread(daemons, "moved", {"from there"})
+    moved.end()
+    (moved.home / "instance").unlink()
+    moved = daemons[1] = revived(moved)
+    until(lambda: any("instance file" in note for note in status(moved)["notes"]), 5, "it says what it is")
+    until(lambda: voter_changes(daemons[0]) == 2 + 2, 15, "demoted, and promoted again")
+    until(lambda: not any("No vote" in note for note in status(moved)["notes"]), 5, "and trusted")
+    assert say(moved, "moved", "here I am")["key"].split("/")[1] == "1", "in the next epoch"
+    spread(daemons, "moved", {"from there", "here I am"})
+
+
 def test_a_purged_body_is_gone_everywhere_and_every_feed_verifies(daemons: list[Daemon]) -> None:
     author, other, away = daemons[1], daemons[0], daemons[2]
     key = say(author, "purge", "a password")["key"]
