@@ -13,16 +13,18 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from agent_core.election.messages import AnyMessage, Vote
+from agent_core.election import messages
+from agent_core.election.messages import AnyMessage, Heartbeat, HeartbeatAck, PreVote, PreVoteAsk, Vote
 from agent_core.election.model import Timings
 from agent_core.network import DialResult
 from agent_core.simulated.search_check import Checker, Violation
 from agent_core.simulated.search_fakes import Counted, founded, names
+from agent_core.simulated.search_faults import Faults
 from agent_core.simulated.search_load import Load
 from agent_core.simulated.search_node import Node
 
@@ -31,6 +33,10 @@ TIMINGS = Timings(heartbeat_s=1.0, timeout_s=3.0, discovery_s=1.0, stability_s=5
 LENGTH_S, HEALED_S = 60.0, 42.0
 #: After healing somebody leads within this time (s).
 LEADER_WITHIN_S = 4 * TIMINGS.timeout_s
+#: The cluster whose votes stray into this one.
+OTHER_CLUSTER = "ff" * 32
+#: Messages that a history leaves out: there are too many of them.
+QUIET = (Heartbeat, HeartbeatAck, PreVoteAsk, PreVote)
 #: Clocks run between these rates, so that two differ by less than 5 %.
 RATES = (0.977, 1.024)
 
@@ -42,9 +48,21 @@ class World:
         seed: decides everything.
         count: how many nodes; all are voters at the start.
         timings: of the election.
+        without: names of faults that are left out.
+        only: if given, every other fault is left out.
+        tell: see the attribute.
     """
 
-    def __init__(self, seed: int, count: int = 5, timings: Timings = TIMINGS) -> None:
+    def __init__(
+        self,
+        seed: int,
+        count: int = 5,
+        timings: Timings = TIMINGS,
+        *,
+        without: Collection[str] = (),
+        only: Collection[str] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.rng = random.Random(seed)
         self.now = 0.0
         self.timings = timings
@@ -54,14 +72,16 @@ class World:
         self._number = 0
         self.events = 0
         self.faulty = True
-        # The seed's temper: how the network behaves, how often something breaks, how soon a dead connection is noticed.
+        #: Told what happens, one line each, with the time in front.
+        self.tell = tell
+        # The seed's temper: how the network behaves.
         self.loss = self.rng.choice((0.0, 0.01, 0.05, 0.2))
         self.delay_s = self.rng.choice((0.001, 0.005, 0.03))
-        self.fault_every_s = self.rng.choice((0.7, 1.5, 3.0))
-        self.notice_s = self.rng.choice((0.5, 3.0, 10.0))
         self.sync_every_s = self.rng.choice((1.0, 1.0, 15.0))
         self.eager = self.sync_every_s < 10.0
         self.group: dict[str, int] = {}
+        self._held: list[tuple[Node, int, Node, int, AnyMessage]] = []
+        self.faults = Faults(self, seed, without, only)
         cluster, feed = founded(count)
         self.nodes: dict[str, Node] = {}
         for name in names(count):
@@ -84,9 +104,18 @@ class World:
         if node.incarnation != incarnation or not node.alive:
             return
         if node.paused_until > self.now:
-            self.at(node.paused_until, self._in_process, node, incarnation, do, args)
+            self.at(self._awake(node), self._in_process, node, incarnation, do, args)
         else:
             do(*args)
+
+    def _awake(self, node: Node) -> float:
+        """When a paused process gets to something: timers and what arrived meanwhile come in any order."""
+        return node.paused_until + self.rng.random() * 1e-3
+
+    def note(self, what: str) -> None:
+        """Say what happens, if anybody listens."""
+        if self.tell is not None:
+            self.tell(f"{self.now:9.4f}  {what}")
 
     def run(self) -> None:
         """Run the seed.
@@ -95,8 +124,9 @@ class World:
             Violation: something doesn't hold.
         """
         self.start()
-        self.at(self.rng.uniform(1, 6), self._fault)
-        self.at(HEALED_S, self._heal)
+        self.faults.start()
+        self.at(HEALED_S, self.faults.heal)
+        self.at(HEALED_S + LEADER_WITHIN_S, self._must_lead)
         self.at(LENGTH_S, self.check.healed)
         self.load.start()
         self.run_until(LENGTH_S)
@@ -108,6 +138,7 @@ class World:
         for node in self.nodes.values():
             self.join(node)
             self.at(self.rng.random(), self._sync, node)
+            self.at(self.rng.uniform(1, 10), self._back_up, node)
 
     def run_until(self, end_s: float) -> None:
         """Let the virtual time pass."""
@@ -124,32 +155,69 @@ class World:
         """Whether packets pass between two nodes."""
         return self.group.get(a) == self.group.get(b)
 
-    def _delay(self) -> float:
+    def delay(self) -> float:
+        """How long a message takes (s)."""
         rng = self.rng
         if self.faulty and rng.random() < 0.02:
             return rng.uniform(0.05, 1.5)
         return rng.expovariate(1 / self.delay_s) + 0.0002
 
     def send(self, sender: str, to: str, message: AnyMessage) -> None:
-        """Send a message: it may be lost, late, doubled and out of order."""
+        """Send a message: it may be lost, late, doubled and out of order; one that a cut holds up may come after it."""
         if type(message) is Vote:
             self.check.vote(message)
-        if to not in self.nodes[sender].connected or not self.reachable(sender, to):
+            self._echo(sender, message)
+        if self.tell is not None and type(message) not in QUIET:
+            self.note(f"{sender} to {to}: {shown(message)}")
+        source, target = self.nodes[sender], self.nodes[to]
+        if to not in source.connected:
+            return
+        if not self.reachable(sender, to):
+            if self.rng.random() < 0.5:
+                self._held.append((source, source.incarnation, target, target.incarnation, message))
             return
         if self.faulty and self.rng.random() < self.loss:
             return
-        self.at(self.now + self._delay(), self._deliver, sender, to, message)
+        self.at(self.now + self.delay(), self._deliver, sender, to, message)
         if self.faulty and self.rng.random() < 0.01:
-            self.at(self.now + self._delay(), self._deliver, sender, to, message)
+            self.at(self.now + self.delay(), self._deliver, sender, to, message)
 
     def _deliver(self, sender: str, to: str, message: AnyMessage) -> None:
         node = self.nodes[to]
         if not node.alive or not self.reachable(sender, to):
             return
         if node.paused_until > self.now:
-            self.later(node, node.paused_until, node.message, sender, message)
+            self.later(node, self._awake(node), node.message, sender, message)
         else:
             node.message(sender, message)
+
+    def _echo(self, voter: str, vote: Vote) -> None:
+        """Now and then a voter's vote of another cluster comes along: one of the same members, whose terms ran as high."""
+        if self.rng.random() > 0.1:
+            return
+        for node in self.nodes.values():
+            ballot = node.machine.ballot if node.alive else None
+            if ballot is None or ballot.term != vote.term or node.peer_id not in ballot.candidacies:
+                continue
+            if node.peer_id not in (voter, vote.candidate):
+                signed = messages.vote_message(OTHER_CLUSTER, vote.term, node.peer_id, vote.number, vote.hash)
+                sig = self.nodes[voter].signer.sign(signed)
+                stray = msgspec.structs.replace(vote, candidate=node.peer_id, sig=sig)
+                self.at(self.now + self.delay(), self._deliver, voter, node.peer_id, stray)
+
+    def mend(self) -> None:
+        """Let everybody reach everybody again; connections that nobody gave up deliver what they held."""
+        if self.group:
+            self.note("the network is whole again")
+        self.group = {}
+        held, self._held = self._held, []
+        for a, a_run, b, b_run, message in held:
+            same = a.incarnation == a_run and b.incarnation == b_run
+            if same and b.peer_id in a.connected and a.peer_id in b.connected:
+                self.at(self.now + self.delay(), self._deliver, a.peer_id, b.peer_id, message)
+        for node in self.nodes.values():
+            if node.alive:
+                self.join(node)
 
     def probe(self, node: Node, peer: str) -> None:
         """Dial afresh: only a dead process on a reachable host refuses."""
@@ -157,13 +225,13 @@ class World:
             self.later(node, self.now + 1.0, node.probed, peer, DialResult.SILENT)
             return
         result = DialResult.CONNECTED if self.nodes[peer].alive else DialResult.REFUSED
-        self.later(node, self.now + self._delay(), node.probed, peer, result)
+        self.later(node, self.now + self.delay(), node.probed, peer, result)
 
     def join(self, node: Node) -> None:
         """Connect a node with everybody it can reach."""
         for peer in self.nodes.values():
             if peer is not node and peer.alive and self.reachable(node.peer_id, peer.peer_id):
-                at = self.now + self._delay()
+                at = self.now + self.delay()
                 self.later(node, at, self._connected, node, peer.peer_id, peer.incarnation)
                 self.later(peer, at, self._connected, peer, node.peer_id, node.incarnation)
 
@@ -174,9 +242,14 @@ class World:
     def offer(self, source: str, to: str) -> None:
         """Tell a peer of new entries."""
         if self.reachable(source, to) and not (self.faulty and self.rng.random() < self.loss):
-            held = {a: len(f) for a, f in self.nodes[source].store.items()}
+            held = {key: len(f) for key, f in self.nodes[source].store.items()}
             peer = self.nodes[to]
-            self.later(peer, self.now + self._delay(), peer.replicate, self.nodes[source], held)
+            self.later(peer, self.now + self.delay(), peer.replicate, self.nodes[source], held)
+
+    def _back_up(self, node: Node) -> None:
+        """Somebody copies the home now and then."""
+        self.at(self.now + self.rng.uniform(2, 20), self._back_up, node)
+        node.back_up()
 
     def _sync(self, node: Node) -> None:
         """The repair path: now and then with a random peer."""
@@ -189,121 +262,19 @@ class World:
             if self.nodes[peer].alive:
                 self.offer(peer, node.peer_id)
 
-    # --- faults -------------------------------------------------------------------------------------------------------
-
-    def _fault(self) -> None:
-        if not self.faulty:
-            return
-        self.at(self.now + self.rng.expovariate(1 / self.fault_every_s), self._fault)
-        victim = self.rng.choice(list(self.nodes.values()))
-        if self.rng.random() < 0.4:
-            leaders = [n for n in self.nodes.values() if n.alive and n.machine.reign is not None]
-            victim = self.rng.choice(leaders) if leaders else victim
-        kind = self.rng.random()
-        if kind < 0.25:
-            self.crash(victim, self.rng.choice((0.02, 0.5, 2.0, 6.0)) * self.rng.uniform(0.5, 1.5))
-        elif kind < 0.35:
-            for node in self.rng.sample(list(self.nodes.values()), len(self.nodes) // 2 + 1):
-                self.crash(node, self.rng.choice((0.02, 0.5)) * self.rng.uniform(0.5, 1.5))
-        elif kind < 0.55:
-            self.pause(victim, self.rng.choice((0.2, 1.0, 4.0)) * self.rng.uniform(0.5, 1.5))
-        elif kind < 0.75:
-            self.cut(victim)
-        elif kind < 0.80:
-            self.betray(victim)
-        elif kind < 0.90 and victim.alive:
-            self.later(victim, self.now, victim.resign)
-        elif victim.alive:
-            self.later(victim, self.now, self.rebuild, victim)
-
-    def betray(self, node: Node) -> None:
-        """The worst moment: a node falls silent with what it alone knows, and the rest loses its memory or not."""
-        if not self.faulty or self.group:
-            return
-        self.cut(node, alone=True)
-        if self.rng.random() < 0.5:
-            self.crash(node, self.rng.uniform(1.0, 6.0))
-        else:
-            for other in self.nodes.values():
-                if other is not node:
-                    self.crash(other, self.rng.uniform(0.01, 0.3))
-
-    def crash(self, node: Node, for_s: float) -> None:
-        """End a node's process; it starts again after so many seconds."""
-        if not node.alive:
-            return
-        watchers = [p for p in self.nodes.values() if node.peer_id in p.connected]
-        node.crash()
-        for peer in watchers:
-            if self.reachable(node.peer_id, peer.peer_id):
-                self.later(peer, self.now + self._delay(), peer.disconnect, node.peer_id, True)
-            else:
-                self.later(peer, self.now + self.rng.random() * self.notice_s, peer.disconnect, node.peer_id, False)
-        self.at(self.now + for_s, self._restart, node)
-
-    def _restart(self, node: Node) -> None:
-        if not node.alive:
-            node.start()
-            self.join(node)
-
-    def pause(self, node: Node, for_s: float) -> None:
-        """Stop a node's process for so long; the kernel goes on answering for it."""
-        if node.alive:
-            node.paused_until = max(node.paused_until, self.now + for_s)
-
-    def cut(self, first: Node, alone: bool = False, for_s: float | None = None) -> None:
-        """Cut the network in two; connections break when somebody notices."""
-        if self.group:
-            return
-        others = [n for n in self.nodes if n != first.peer_id]
-        self.rng.shuffle(others)
-        inside = [first.peer_id, *others[: 0 if alone else self.rng.randrange(len(others))]]
-        self.group = dict.fromkeys(inside, 1)
-        for a in self.nodes.values():
-            for b in sorted(a.connected):
-                if not self.reachable(a.peer_id, b):
-                    self.later(a, self.now + self.rng.random() * self.notice_s, self._noticed, a, b)
-        drawn_s = self.rng.choice((0.5, 5.0, 8.0)) * self.rng.uniform(0.5, 1.5)
-        self.at(self.now + (drawn_s if for_s is None else for_s), self.mend)
-
-    def _noticed(self, node: Node, peer: str) -> None:
-        if not self.reachable(node.peer_id, peer):
-            node.disconnect(peer, False)
-
-    def mend(self) -> None:
-        """Let everybody reach everybody again."""
-        self.group = {}
-        for node in self.nodes.values():
-            if node.alive:
-                self.join(node)
-
-    def rebuild(self, node: Node) -> None:
-        """The node's mesh is rebuilt: it drops its claim first, then its connections close and its port refuses a while."""
-        node.rebuild_mesh()
-        gone, node.connected = node.connected, set()
-        for name in sorted(gone):
-            peer = self.nodes[name]
-            if peer.alive:
-                self.later(peer, self.now + self._delay(), peer.disconnect, node.peer_id, True)
-                self.later(peer, self.now + self._delay(), peer.probed, node.peer_id, DialResult.REFUSED)
-        self.at(self.now + self.rng.uniform(0.5, 1.5), self._rebuilt, node)
-
-    def _rebuilt(self, node: Node) -> None:
-        if node.alive:
-            self.join(node)
-
-    def _heal(self) -> None:
-        self.faulty = False
-        for node in self.nodes.values():
-            node.paused_until = min(node.paused_until, self.now)
-            self._restart(node)
-        self.mend()
-        self.at(self.now + LEADER_WITHIN_S, self._must_lead)
-        self.at(self.now + 2.0, self.mend)  # what closed late in the trouble
-
     def _must_lead(self) -> None:
         if self.check.last_claim_s < HEALED_S:
             raise Violation(f"at {self.now:.3f} s: nobody leads {LEADER_WITHIN_S} s after healing")
+
+
+def shown(message: AnyMessage) -> str:
+    """A message in one line."""
+    fields = {f: getattr(message, f) for f in message.__struct_fields__}
+    words = [
+        f"{name}={value}" for name, value in fields.items() if isinstance(value, str | int) and len(str(value)) < 24
+    ]
+    words += [f"{name}:{len(value)}" for name, value in fields.items() if isinstance(value, tuple)]
+    return " ".join([type(message).__name__, *words])
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,12 +286,20 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     acts: int
     signed: int
     verified: int
+    faults: tuple[str, ...] = ()
     violation: str = ""
 
 
-def run_seed(seed: int, count: int = 5) -> Result:
-    """Run one seed."""
-    world = World(seed, count)
+def run_seed(
+    seed: int,
+    count: int = 5,
+    *,
+    without: Collection[str] = (),
+    only: Collection[str] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Result:
+    """Run one seed; arguments as for :class:`World`."""
+    world = World(seed, count, without=without, only=only, tell=tell)
     violation = ""
     try:
         world.run()
@@ -335,8 +314,31 @@ def run_seed(seed: int, count: int = 5) -> Result:
         acts=len(world.check.acts),
         signed=world.counted.signed,
         verified=world.counted.verified,
+        faults=tuple(world.faults.happened),
         violation=violation,
     )
+
+
+def shrink(seed: int, count: int = 5) -> Result:
+    """The seed with the fewest faults that still fail: left out one part after the other, in ever smaller parts.
+
+    Returns:
+        The result of the smallest run found; the seed's own if it doesn't fail.
+    """
+    best = run_seed(seed, count)
+    parts = 2
+    while best.violation and best.faults:
+        kept, size = best.faults, -(-len(best.faults) // parts)
+        for start in range(0, len(kept), size):
+            tried = run_seed(seed, count, only=kept[:start] + kept[start + size :])
+            if tried.violation:
+                best, parts = tried, max(parts - 1, 2)
+                break
+        else:
+            if size == 1:
+                break
+            parts = min(parts * 2, len(kept))
+    return best
 
 
 def _run(job: tuple[int, int]) -> Result:
@@ -361,22 +363,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=int, default=1, help="the first seed")
     parser.add_argument("--nodes", type=int, default=5, help="nodes in the cluster")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--replay", type=int, metavar="SEED", help="print one seed's history")
+    parser.add_argument(
+        "--shrink", type=int, metavar="SEED", help="find the fewest faults with which a seed still fails"
+    )
+    parser.add_argument("--only", metavar="FAULTS", help="with --replay: leave out all other faults, e.g. f3,b1")
     options = parser.parse_args(argv)
+    if options.shrink is not None:
+        return _shrink(options.shrink, options.nodes)
+    if options.replay is not None:
+        only = None if options.only is None else [f for f in options.only.split(",") if f]
+        return _replay(options.replay, options.nodes, only)
     started = time.perf_counter()
     results = search(options.base, options.seeds, options.nodes, options.processes)
     found = sorted((r for r in results if r.violation), key=lambda r: r.seed)
     for result in found[:20]:
-        again = f"python -m agent_core.simulated.search --seeds 1 --base {result.seed} --nodes {options.nodes}"
+        again = f"python -m agent_core.simulated.search --nodes {options.nodes} --replay {result.seed}"
         sys.stderr.write(f"seed {result.seed}: {result.violation}\n    replay: {again}\n")
     summary = {
         "seeds": len(results),
         "nodes": options.nodes,
         "violations": len(found),
         "elapsed_s": round(time.perf_counter() - started, 1),
+        "faults": sum(len(r.faults) for r in results),
         **{k: sum(getattr(r, k) for r in results) for k in ("events", "terms", "acts", "signed", "verified")},
     }
     sys.stdout.write(json.dumps(summary) + "\n")
     return 1 if found else 0
+
+
+def _replay(seed: int, count: int, only: Collection[str] | None) -> int:
+    result = run_seed(seed, count, only=only, tell=_line)
+    _line(result.violation or f"nothing is violated: {result.terms} terms, {result.acts} acts")
+    return 1 if result.violation else 0
+
+
+def _shrink(seed: int, count: int) -> int:
+    result = shrink(seed, count)
+    if not result.violation:
+        _line(f"seed {seed} violates nothing")
+        return 0
+    only = ",".join(result.faults)
+    _line(f"seed {seed}: {result.violation}\n    with {len(result.faults)} faults: {only or 'none'}")
+    _line(f"    replay: python -m agent_core.simulated.search --nodes {count} --replay {seed} --only '{only}'")
+    return 1
+
+
+def _line(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ class FakeVerifier:
         return signature == peer_id.encode() + b"|" + message
 
 
-def make_entry(author: str, seq: int, at_ms: int, draft: Draft) -> Entry:
+def make_entry(author: str, seq: int, at_ms: int, draft: Draft, epoch: int = 0) -> Entry:
     """The author's next entry."""
-    entry, _ = new_header(draft, author=author, epoch=0, seq=seq, hlc=clock.pack(at_ms), salt=b"\0" * 16)
+    entry, _ = new_header(draft, author=author, epoch=epoch, seq=seq, hlc=clock.pack(at_ms), salt=b"\0" * 16)
     return entry
 
 

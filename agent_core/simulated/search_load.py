@@ -8,7 +8,7 @@ import msgspec
 
 from agent_core.decisions.model import DECISION_PROPOSE, DECISION_VOTE, ClosePayload, ProposeData, VoteData
 from agent_core.election.acts import ActKind
-from agent_core.feeds.model import Draft
+from agent_core.feeds.model import Draft, Head
 from agent_core.hmmm.model import HMMM_MESSAGE, Intent, MessageData, Stance
 from agent_core.roster.fold import PolicyPayload, VoterPayload
 from agent_core.roster.model import Policy
@@ -89,10 +89,14 @@ class Load:
         outside = [n for n in world.nodes if n not in voters]
         decisions = list(node.decisions.proposals)
         roll = world.rng.random()
+        doubted = [n for n in world.nodes.values() if n.doubt]
+        if doubted and roll < 0.3:
+            return ActKind.VOTER_ADD, VoterPayload(peer_id=doubted[0].peer_id, trusts=doubted[0].doubt)
         if outside and roll < 0.5:
             return ActKind.VOTER_ADD, VoterPayload(peer_id=world.rng.choice(outside))
         if roll < 0.15 and len(voters) > 3:
             return ActKind.VOTER_REMOVE, VoterPayload(peer_id=world.rng.choice(voters))
         if roll < 0.4 and decisions:
-            return ActKind.DECISION_CLOSE, ClosePayload(decision=world.rng.choice(decisions), cut=())
+            cut = tuple(Head(author=a, epoch=e, size=len(f), root="") for (a, e), f in sorted(node.store.items()))
+            return ActKind.DECISION_CLOSE, ClosePayload(decision=world.rng.choice(decisions), cut=cut)
         return ActKind.POLICY, PolicyPayload(policy=world.rng.choice(list(Policy)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_core.decisions.fold import DecisionsFold
 from agent_core.election.acts import ACT, ACT_COMMIT, CommitData
@@ -13,7 +13,7 @@ from agent_core.election.chain import ActChain
 from agent_core.election.core import Send
 from agent_core.election.machine import ElectionMachine
 from agent_core.election.messages import AnyMessage
-from agent_core.election.model import AppendAct, AppendCommit, DurableState, Persist, Probe, Score
+from agent_core.election.model import AppendAct, AppendCommit, DurableState, Persist, Probe, Score, StateChanged
 from agent_core.feeds.model import Draft, Entry
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.network import DialResult
@@ -21,6 +21,14 @@ from agent_core.simulated.search_fakes import EPOCH_MS, FakeSigner, FakeVerifier
 
 if TYPE_CHECKING:
     from agent_core.simulated.search import World
+
+
+class Backup(NamedTuple):
+    """A copy of a home, and when it was made (s)."""
+
+    at: float
+    durable: DurableState
+    store: dict[tuple[str, int], list[Entry]]
 
 
 class Node:
@@ -48,7 +56,12 @@ class Node:
         self.verifier = FakeVerifier(world.counted)
         # on disk
         self.durable = DurableState(term=1)
-        self.store: dict[str, list[Entry]] = {feed[0].header.author: list(feed)}
+        #: Feeds by author and epoch.
+        self.store: dict[tuple[str, int], list[Entry]] = {(feed[0].header.author, 0): list(feed)}
+        self.epoch = 0
+        #: What its home forgot when it was last restored, until the admin trusted it again; kept outside the copied part.
+        self.doubt = ""
+        self.backup: Backup | None = None
         # in the process
         self.alive = False
         self.incarnation = 0
@@ -93,7 +106,9 @@ class Node:
             timings=self.world.timings,
             durable=self.durable,
             now=self.local(),
+            doubt=self.doubt,
         )
+        self.results_seen: set[str] = set()
         for peer in self.world.nodes:
             self.machine.observe(peer, Score(network=self.rng.random(), uptime=self.rng.random()))
         self.after_input()
@@ -106,6 +121,22 @@ class Node:
         self.alive = False
         self.incarnation += 1
         self.connected.clear()
+
+    def back_up(self) -> None:
+        """Copy the home as it is on disk."""
+        self.backup = Backup(self.world.now, self.durable, {key: list(feed) for key, feed in self.store.items()})
+
+    def restore(self, doubt: str, epoch: int) -> None:
+        """Put the copy back, between two runs of the process.
+
+        Args:
+            doubt: the mark of this loss of memory, which the next run starts with.
+            epoch: in which the feed goes on: the old one may have entries that the copy lacks.
+        """
+        if self.backup is not None:
+            self.durable = self.backup.durable
+            self.store = {key: list(feed) for key, feed in self.backup.store.items()}
+            self.doubt, self.epoch = doubt, epoch
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -147,8 +178,8 @@ class Node:
 
     def append(self, draft: Draft) -> Entry:
         """Append to the own feed, durably, and tell everybody connected."""
-        feed = self.store.setdefault(self.peer_id, [])
-        entry = make_entry(self.peer_id, len(feed), EPOCH_MS + int(self.world.now * 1000), draft)
+        feed = self.store.setdefault((self.peer_id, self.epoch), [])
+        entry = make_entry(self.peer_id, len(feed), EPOCH_MS + int(self.world.now * 1000), draft, self.epoch)
         feed.append(entry)
         if self.alive:
             self._fold([entry])
@@ -156,13 +187,13 @@ class Node:
                 self.world.offer(self.peer_id, peer)
         return entry
 
-    def replicate(self, source: Node, held: dict[str, int]) -> None:
+    def replicate(self, source: Node, held: dict[tuple[str, int], int]) -> None:
         """Take what the source held and this node doesn't."""
         fresh: list[Entry] = []
-        for author, size in held.items():
-            feed = self.store.setdefault(author, [])
+        for key, size in held.items():
+            feed = self.store.setdefault(key, [])
             if len(feed) < size:
-                entries = source.store[author][len(feed) : size]
+                entries = source.store[key][len(feed) : size] if key in source.store else []
                 feed.extend(entries)
                 fresh.extend(entries)
         if fresh:
@@ -177,6 +208,10 @@ class Node:
         if len(acts) < len(entries):
             self.rooms.apply(entries)
             self.decisions.apply(entries)
+
+    def size(self, author: str, epoch: int) -> int:
+        """How many entries of a feed's epoch it holds."""
+        return len(self.store.get((author, epoch), ()))
 
     def canonical(self) -> tuple[object, ...]:
         """All folds' states; equal on nodes that hold the same entries."""
@@ -196,15 +231,21 @@ class Node:
                 elif type(output) is Probe:
                     self.world.probe(self, output.peer_id)
                 elif type(output) is AppendAct:
+                    self.world.check.asked(self, output.data)
                     self._append_act(output)
                 elif type(output) is AppendCommit:
                     self._write(partial(self._append_commit, output.data), _nothing)
+                elif type(output) is StateChanged:
+                    self.world.note(f"{self.peer_id} is {output.state.value} in term {output.term}")
             out = self.machine.take()
         if self.chain.revision != self._revision:
             self._revision = self.chain.revision
             self.world.check.committed(self)
             if self.machine.reign is not None and self.world.rng.random() < 0.05:
-                self.world.at(self.world.now, self.world.betray, self)
+                self.world.at(self.world.now, self.world.faults.worst_moment, self)
+        if self.doubt and not self.machine.doubt:
+            self.doubt = ""
+            self.world.note(f"{self.peer_id} is trusted again")
         self.world.check.claims(self)
         wake = self.machine.wake_at
         if wake is not None and (at := max(self.true_time(wake) + 1e-6, self.world.now)) < self.timer_at:

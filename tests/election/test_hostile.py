@@ -70,7 +70,7 @@ def test_a_voter_that_claims_the_last_term_there_is_costs_no_more_than_an_electi
 def test_a_grant_that_contradicts_itself_stops_no_candidacy() -> None:
     world, dead = led(5)
     one, liar, *honest = others(world, dead)
-    world.crash(dead, 1000)
+    world.faults.crash(dead, 1000)
     term = one.machine.term + 1
     one.machine.promise_until = one.local()
     one.machine.campaign(one.local())

@@ -20,7 +20,7 @@ def quiet(count: int = 3, timings: Timings = DEFAULTS) -> World:
     """A cluster in which nothing fails, just started: its voters wait for their promise from before to end."""
     world = World(1, count, timings)
     world.faulty = False
-    world.loss, world.delay_s, world.notice_s, world.eager = 0.0, 0.001, 0.5, True
+    world.loss, world.delay_s, world.faults.notice_s, world.eager = 0.0, 0.001, 0.5, True
     world.start()
     return world
 
@@ -75,7 +75,7 @@ def test_a_quiet_cluster_keeps_its_leader() -> None:
 def test_a_dead_leader_is_replaced_in_about_a_second(count: int) -> None:
     world, node = led(count)
     world.run_until(30)
-    world.crash(node, 100)
+    world.faults.crash(node, 100)
     world.run_until(31)
     assert leader(world) is not node
 
@@ -83,7 +83,7 @@ def test_a_dead_leader_is_replaced_in_about_a_second(count: int) -> None:
 def test_silence_is_no_evidence_of_death() -> None:
     world, node = led()
     world.run_until(30)
-    world.pause(node, 100)
+    world.faults.pause(node, 100)
     for peer in others(world, node):
         peer.disconnect(node.peer_id, True)  # even closed from its side, if a fresh dial isn't refused
     world.run_until(30 + DEFAULTS.timeout_s * 0.6)
@@ -105,8 +105,8 @@ def test_one_report_of_death_is_no_majority() -> None:
 def test_the_claim_ends_before_the_voters_promise() -> None:
     world, node = led()
     world.run_until(30)
-    world.notice_s = 1000.0
-    world.cut(node, alone=True, for_s=1000.0)
+    world.faults.notice_s = 1000.0
+    world.faults.cut(node, world.rng, alone=True, for_s=1000.0)
     until = node.machine.claim_until
     assert until is not None
     assert until - node.local() <= DEFAULTS.lease_s
@@ -161,20 +161,20 @@ def test_a_new_leader_is_not_challenged_by_hand_in_its_first_minute() -> None:
 def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
     world, node = led()
     restored = others(world, node)[0]
-    world.crash(restored, 1000)
+    world.faults.crash(restored, 1000)
     restored.durable = DurableState()
     restored.start()
     restored.machine.distrust("mark", restored.local())
     world.join(restored)
-    before = {v: t for v, t in world.check.votes if v == restored.peer_id}
+    before = {v: t for v, _, t in world.check.votes if v == restored.peer_id}
     world.run_until(world.now + 1)
     assert not restored.machine.may_vote
     third = next(n for n in others(world, node) if n is not restored)
-    world.crash(third, 1)
+    world.faults.crash(third, 1)
     world.run_until(world.now + 0.5)
     assert propose(node, ActKind.POLICY, POLICY) is None or node.chain.tip_number == restored.chain.tip_number
     world.run_until(world.now + 40)
-    assert {v: t for v, t in world.check.votes if v == restored.peer_id} == before
+    assert {v: t for v, _, t in world.check.votes if v == restored.peer_id} == before
     now = leader(world)
     propose(now, ActKind.VOTER_REMOVE, VoterPayload(peer_id=restored.peer_id))
     world.run_until(world.now + 1)
@@ -190,14 +190,14 @@ def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
 
 def test_a_leader_that_learns_it_forgot_votes_leads_no_more_and_another_does() -> None:
     world, node = led()
-    votes = {v: t for v, t in world.check.votes if v == node.peer_id}
+    votes = {v: t for v, _, t in world.check.votes if v == node.peer_id}
     node.machine.distrust("mark", node.local())
     node.after_input()
     assert not node.machine.leading(node.local())
     world.run_until(world.now + 2)
     assert leader(world) is not node
     assert node.machine.leader == leader(world).peer_id
-    assert {v: t for v, t in world.check.votes if v == node.peer_id} == votes, "it votes for nobody"
+    assert {v: t for v, _, t in world.check.votes if v == node.peer_id} == votes, "it votes for nobody"
 
 
 def test_changes_of_voters_wait_for_one_another() -> None:
@@ -224,8 +224,8 @@ def test_a_leader_voted_out_steps_down() -> None:
 
 def test_an_act_of_a_lost_leader_is_void_or_committed_everywhere_alike() -> None:
     world, node = led()
-    world.notice_s = 0.5
-    world.cut(node, alone=True, for_s=1000.0)
+    world.faults.notice_s = 0.5
+    world.faults.cut(node, world.rng, alone=True, for_s=1000.0)
     propose(node, ActKind.POLICY, POLICY)
     world.run_until(world.now + 25)
     assert leader(world) is not node
