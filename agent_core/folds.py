@@ -3,7 +3,10 @@
 What counts depends on the roster, which comes from the chain of acts, so the chain is fed first and with everything; the
 domains get, feed by feed, the prefix that is visible under the roster in force. A prefix that grows is read on from the
 store; one that shrinks (a revocation, a fork) rebuilds the domains' folds, since a fold can't forget. What a lone founder
-wrote before it moved into this cluster stays out too: its entry of yielding is where its feed begins to count.
+wrote before it moved into this cluster stays out too: its first entry of yielding is where its feed begins to count.
+
+What the cut of a committed close names counts for good: neither a fork nor a revocation nor a yield that comes to light
+later takes it back, or who lost a vote could undo it.
 """
 
 from __future__ import annotations
@@ -13,8 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
+import msgspec
+
 from agent_core.decisions.fold import DecisionsFold
-from agent_core.election.acts import ACT, ACT_COMMIT
+from agent_core.decisions.model import ClosePayload
+from agent_core.election.acts import ACT, ACT_COMMIT, ActKind
 from agent_core.election.chain import ActChain
 from agent_core.feeds.model import Entry, Fold, Head
 from agent_core.hmmm.fold import RoomsFold
@@ -65,7 +71,11 @@ class FoldSet:
         self._source = source
         self._held = held
         self.chain = ActChain(cluster_id, verifier)
-        self._floors: dict[str, tuple[int, int]] = {}
+        #: By author, epoch and number of its first entry of yielding to this cluster.
+        self._yields: dict[str, tuple[int, int]] = {}
+        #: By feed, the sizes that committed closes' cuts name, with their roots (hex).
+        self._named: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+        self._acts_read = 0
         self._roster: Roster | None = None
         self._clear_domains()
         if cluster_id:
@@ -81,6 +91,7 @@ class FoldSet:
         self.decisions = DecisionsFold()
         self.ucxl = UcxlFold()
         self._applied: dict[tuple[str, int], int] = defaultdict(int)
+        self._from: dict[tuple[str, int], int] = {}
 
     @property
     def _domains(self) -> tuple[Fold, ...]:
@@ -97,7 +108,6 @@ class FoldSet:
         if not self.cluster_id:
             return
         if self._take_acts(entries):
-            self._clear_domains()
             self._read_on()
             return
         if self.refresh():
@@ -109,7 +119,7 @@ class FoldSet:
 
     def refresh(self) -> bool:
         """Follow a roster that changed, by entries or by what the election's streams brought; whether it had."""
-        if self.chain.roster is self._roster:
+        if not self._note_cuts() and self.chain.roster is self._roster:
             return False
         self._read_on()
         return True
@@ -135,45 +145,74 @@ class FoldSet:
         limits = [limit for limit in (self._source.fork_limit(author, epoch),) if limit is not None]
         if member.revoked is not None:
             limits.append(next((h.size for h in member.revoked if h.epoch == epoch), 0))
-        return min(limits) if limits else None
+        return max(min(limits), self._final(author, epoch)) if limits else None
+
+    def _final(self, author: str, epoch: int) -> int:
+        """How much of an epoch committed cuts name, of the history that is held here."""
+        named = self._named.get((author, epoch), {})
+        for size in sorted(named, reverse=True):
+            root = self._source.root_at(author, epoch, size)
+            if root is not None and root.hex() == named[size]:
+                return size
+        return 0
 
     def forked(self, author: str, epoch: int) -> None:
         """A fork was proven: what was folded beyond the divergence must go."""
-        limit = self._source.fork_limit(author, epoch)
+        limit = self.visible(author, epoch)
         if limit is not None and self._applied.get((author, epoch), 0) > limit:
-            self._clear_domains()
             self._read_on()
 
     def _take_acts(self, entries: Sequence[Entry]) -> bool:
-        """Feed the chain and note who moved here; returns whether what was folded already must go."""
+        """Feed the chain and note who moved here; returns whether a feed begins to count elsewhere than was known."""
         acts = [e for e in entries if e.header.type in (ACT, ACT_COMMIT)]
         if acts:
             self.chain.apply(acts)
-        raised = False
+        found = False
         for entry in entries:
             moved = entry.data(YieldData) if entry.header.type == ROSTER_YIELD else None
             if moved is None or moved.new != self.cluster_id:
                 continue
-            author, epoch, seq = entry.key
-            if (epoch, seq) > self._floors.get(author, (-1, -1)):
-                self._floors[author] = (epoch, seq)
-                raised |= any(n for (a, e), n in self._applied.items() if a == author and (e < epoch or n))
-        return raised
+            author, *place = entry.key
+            known = self._yields.get(author)
+            if known is None or tuple(place) < known:  # the first: nobody moves in twice
+                self._yields[author] = (entry.key.epoch, entry.key.seq)
+                found = True
+        return found
+
+    def _note_cuts(self) -> bool:
+        """Take in the cuts of closes committed since; whether there were any."""
+        closes = [a for a in self.chain.committed[self._acts_read :] if a.kind == ActKind.DECISION_CLOSE]
+        self._acts_read = len(self.chain.committed)
+        for act in closes:
+            try:
+                payload = msgspec.json.decode(act.payload, type=ClosePayload)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+            for head in payload.cut:
+                self._named[head.author, head.epoch][head.size] = head.root
+        return bool(closes)
 
     def _begin(self, author: str, epoch: int) -> int | None:
         """The number from which an epoch counts; nothing for one that lies wholly before the author came here."""
-        floor_epoch, floor_seq = self._floors.get(author, (0, 0))
-        if epoch < floor_epoch:
+        moved_epoch, moved_seq = self._yields.get(author, (0, 0))
+        if any(
+            a == author and (e < moved_epoch or (e == moved_epoch and min(sizes) <= moved_seq))
+            for (a, e), sizes in self._named.items()
+        ):
+            return 0  # what lies before has decided something already
+        if epoch < moved_epoch:
             return None
-        return floor_seq if epoch == floor_epoch else 0
+        return moved_seq if epoch == moved_epoch else 0
 
     def _read_on(self) -> None:
         """Bring every feed's folded prefix to what is visible now."""
+        self._note_cuts()
         self._roster = self.chain.roster
         heads = self._source.heads()
         for head in heads:
-            limit = self.visible(head.author, head.epoch)
-            if limit is not None and self._applied[head.author, head.epoch] > limit:
+            limit, feed = self.visible(head.author, head.epoch), (head.author, head.epoch)
+            begins_elsewhere = feed in self._from and self._from[feed] != self._begin(*feed)
+            if begins_elsewhere or (limit is not None and self._applied[feed] > limit):
                 self._clear_domains()
                 break
         for head in heads:
@@ -198,6 +237,7 @@ class FoldSet:
                 fold.apply(ready)
             applied += len(ready)
             self._applied[author, epoch] = applied
+            self._from[author, epoch] = begin
             if len(ready) < len(batch):
                 return
 

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_core.decisions.model import ClosePayload
 from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, ActKind, CommitData, ack_message
 from agent_core.feeds.model import Draft, Entry, Head
 from agent_core.folds import FoldSet
@@ -142,6 +143,66 @@ def test_what_a_lone_founder_wrote_before_it_moved_stays_its_own() -> None:
     assert world.said == {str(after.key)}
 
 
+def close(world: World, author: str, size: int) -> list[Entry]:
+    """A committed close whose cut names so much of a feed."""
+    cut = (Head(author=author, epoch=0, size=size, root="00" * 32),)
+    return world.act(ActKind.DECISION_CLOSE, ClosePayload(decision="ab" * 32, cut=cut))
+
+
+def test_who_moved_in_once_hides_nothing_by_saying_so_again() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    world.arrive([world.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1)), world.say("b")])
+    before = world.said
+    rooms = world.folds.rooms
+    world.arrive([world.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))])
+    assert world.said == before
+    assert world.folds.rooms is rooms, "a member made everybody fold everything anew"
+
+
+def test_what_a_close_counted_is_not_taken_back_by_a_yield_written_later() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    vote = world.say("b")
+    world.arrive([vote])
+    world.arrive(close(world, "b", 1))
+    world.arrive([world.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))])
+    assert world.said == {str(vote.key)}
+    assert world.folds.folded("b", 0) == 2
+
+
+def test_what_a_close_counted_is_not_taken_back_by_a_fork_shown_later() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    first, vote, after = world.say("b"), world.say("b"), world.say("b")
+    world.arrive([first, vote, after])
+    world.arrive(close(world, "b", 2))
+    world.source.forks["b"] = 0
+    world.folds.forked("b", 0)
+    assert world.said == {str(first.key), str(vote.key)}
+
+
+def test_what_a_close_counted_is_folded_where_the_fork_was_known_first() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    world.source.forks["b"] = 0
+    vote = world.say("b")
+    world.arrive([vote])
+    assert world.said == set()
+    world.arrive(close(world, "b", 1))
+    assert world.said == {str(vote.key)}
+
+
+def test_what_a_close_counted_is_not_taken_back_by_a_revocation() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    vote = world.say("b")
+    world.arrive([vote, world.say("b")])
+    world.arrive(close(world, "b", 1))
+    world.arrive(world.act(ActKind.MEMBER_REVOKE, RevokePayload(peer_id="b", heads=())))
+    assert world.said == {str(vote.key)}
+
+
 def test_a_held_entry_and_what_follows_it_wait() -> None:
     world = World()
     now, ahead = world.say("p0"), world.say("p0", at_ms=HELD_FROM_MS + 5)
@@ -162,6 +223,8 @@ def test_the_folds_depend_on_the_set_of_entries_only(seed: int) -> None:
     story.say("b")
     admit(story, "c")
     story.say("c")
+    close(story, "c", 2)
+    story.write("c", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))
     story.act(
         ActKind.MEMBER_REVOKE, RevokePayload(peer_id="c", heads=(Head(author="c", epoch=0, size=1, root="00" * 32),))
     )
@@ -177,4 +240,4 @@ def test_the_folds_depend_on_the_set_of_entries_only(seed: int) -> None:
 
     afresh = FoldSet(CLUSTER, FakeVerifier(Counted()), node.source)
     assert node.folds.rooms.canonical() == afresh.rooms.canonical()
-    assert node.said == {"b/0/3", "c/0/0", str(story.written["p0"][-1].key)}
+    assert node.said == {"b/0/3", "c/0/0", "c/0/1", str(story.written["p0"][-1].key)}
