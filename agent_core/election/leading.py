@@ -255,6 +255,16 @@ class Leading(Voting):
             self.step_down(now, Trigger.QUORUM_LOST)
         self.emit(Dropped(token))
 
+    def on_act_refused(self, token: int, now: float) -> None:
+        """The door refused what the act says, which may be somebody else's words: that costs the act, not the term."""
+        reign = self.reign
+        if reign is None or reign.appending != token or self.log.term != self.term:
+            self.on_act_failed(token, now)  # the term's own act: without it nothing can be committed
+            return
+        reign.appending = None
+        self.emit(Dropped(token))
+        self._pump(now)
+
     def _own_ack(self, held: HeldAct, now: float) -> None:
         reign = self.reign
         if reign is None or held.term != self.term or not self.is_voter:

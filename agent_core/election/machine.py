@@ -185,6 +185,11 @@ class ElectionMachine(Leading):
         self.on_act_failed(token, now)
         self._show(now)
 
+    def act_refused(self, token: int, now: float) -> None:
+        """An :class:`AppendAct` holds what may not be written; the feed itself is well."""
+        self.on_act_refused(token, now)
+        self._show(now)
+
     def observe(self, peer_id: str, score: Score) -> None:
         """What this node reckons of a peer's, or its own, fitness."""
         self.scores[peer_id] = score

@@ -78,6 +78,7 @@ class _Proposal:
         self.done = trio.Event()
         self.place: tuple[int, str] | None = None
         self.act: Act | None = None
+        self.error: Refused | None = None
 
 
 class ElectionService:
@@ -264,6 +265,7 @@ class ElectionService:
         Raises:
             NotLeader: this node doesn't lead, or lost the term meanwhile (the act may still commit, or be void).
             NoQuorum: no majority acknowledged within the timeout.
+            SecretFound, TooLarge: the act may not be written.
         """
         token = self._machine.propose(kind, msgspec.Raw(msgspec.json.encode(payload)), self._clock())
         if token is None:
@@ -277,6 +279,8 @@ class ElectionService:
             self._proposals.pop(token, None)
         if proposal.act is not None:
             return proposal.act
+        if proposal.error is not None:
+            raise proposal.error
         if proposal.done.is_set():
             raise NotLeader(
                 "This node lost the term before a majority acknowledged the act; it may still be committed, or be void.",
@@ -462,6 +466,11 @@ class ElectionService:
             return
         try:
             (entry,) = await self._appender.append([Draft(ACT, data)])
+        except Refused as exc:
+            log.warning("an act was refused: %s", exc)
+            if token in self._proposals:
+                self._proposals[token].error = exc
+            machine.act_refused(token, self._clock())
         except ChorusError as exc:
             log.warning("an act couldn't be written: %s", exc)
             machine.act_failed(token, self._clock())

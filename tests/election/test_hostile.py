@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+import trio
+
 from agent_core.election.messages import (
     Announce,
     Candidacy,
@@ -14,10 +20,16 @@ from agent_core.election.messages import (
     vote_message,
 )
 from agent_core.election.messages import encode as encode_message
+from agent_core.election.model import Timings
+from agent_core.errors import SecretFound
+from agent_core.feeds.model import Draft, Entry
+from agent_core.roster.fold import MemberPayload
+from agent_core.roster.model import Member
 from agent_core.simulated.search import World
 from agent_core.simulated.search_fakes import Counted, FakeSigner
 from agent_core.simulated.search_node import Node
 from tests.election.test_machine import leader, led, others
+from tests.support.elections import a_cluster, leaders
 
 
 def founder(world: World) -> FakeSigner:
@@ -80,3 +92,24 @@ def test_a_grant_that_contradicts_itself_stops_no_candidacy() -> None:
         sig = FakeSigner(voter.peer_id, Counted()).sign(message)
         one.message(voter.peer_id, PreVote(voter.peer_id, term, one.peer_id, known, True, 0.0, sig))
     assert one.machine.term == term
+
+
+async def test_an_act_that_may_not_be_written_costs_itself_and_not_the_term(
+    nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    _, voters = await a_cluster(nursery, 3, Timings(heartbeat_s=0.2, timeout_s=1.0, discovery_s=0.5))
+    (first,) = leaders(voters)
+    append, term = first.append, first.service.snapshot().term
+
+    async def door(drafts: Sequence[Draft]) -> Sequence[Entry]:
+        if any(b"a secret" in msgspec.json.encode(d.data) for d in drafts):
+            raise SecretFound("SHHH found a secret.")
+        return await append(drafts)
+
+    first.append = door  # type: ignore[method-assign]
+    stranger = Member(peer_id="x", agent_id="x", capabilities=("a secret",))
+    with pytest.raises(SecretFound):
+        await first.service.propose("member.add", MemberPayload(member=stranger))
+    await first.service.propose("member.add", MemberPayload(member=Member(peer_id="y", agent_id="y")))
+    assert first.service.leading
+    assert first.service.snapshot().term == term
