@@ -34,7 +34,7 @@ from agent_core.election.model import (
 )
 from agent_core.election.scores import Observed, reckon
 from agent_core.election.views import Snapshot
-from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused
+from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused, StoreError
 from agent_core.feeds.model import Appender, Draft
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network, Stream, StreamClosed
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 log = logging.getLogger("chorus.election")
+
+#: Between tries to write to a disk that refuses (s).
+DISK_RETRY_S = 0.5
 
 
 class Durable(Protocol):
@@ -322,17 +325,22 @@ class ElectionService:
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in elections until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            self._network.handle(PROTOCOL, self._serve)
-            self._network.watch_peers(self._peer_changed)
-            for peer in self._network.peers():
-                self._peer_changed(peer.peer_id, True, False)
-            nursery.start_soon(self._disk)
-            nursery.start_soon(self._timer)
-            nursery.start_soon(self._observe)
-            self.chain_changed()
-            task_status.started()
+        self._network.handle(PROTOCOL, self._serve)
+        self._network.watch_peers(self._peer_changed)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for peer in self._network.peers():
+                    self._peer_changed(peer.peer_id, True, False)
+                nursery.start_soon(self._disk)
+                nursery.start_soon(self._timer)
+                nursery.start_soon(self._observe)
+                self.chain_changed()
+                task_status.started()
+        finally:  # after a crash the next run opens its streams anew
+            self._nursery = None
+            for peer_id in tuple(self._links.peers):
+                self._links.drop(peer_id)
 
     def _peer_changed(self, peer_id: str, connected: bool, closed_by_remote: bool) -> None:
         if self._nursery is None:
@@ -377,9 +385,17 @@ class ElectionService:
                 self._carry_out()
 
     async def _disk(self) -> None:
-        """One write after the other, in the order asked for."""
+        """One write after the other, in the order asked for; a disk that refuses is asked until it obeys.
+
+        What isn't on disk isn't said, so a voter with a full disk doesn't vote, and does again when there is room.
+        """
         async for write in self._disk_out:
-            await write()
+            while True:
+                try:
+                    await write()
+                    break
+                except StoreError:
+                    await trio.sleep(DISK_RETRY_S)
 
     async def _observe(self) -> None:
         """Reckon now and then how fit each member is to lead."""

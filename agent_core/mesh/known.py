@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import trio
 
+from agent_core.errors import StoreError
 from agent_core.network import Network, Peer
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ class KnownPeers:
             before = _read(self._durable)
             now = merged(before, self._network.peers())
             if now != before:
-                await self._durable.write(_KEY, msgspec.json.encode(now))
+                try:
+                    await self._durable.write(_KEY, msgspec.json.encode(now))
+                except StoreError:  # said elsewhere; the list is written when there is room
+                    self._changed.set()
             await trio.sleep(_PAUSE_S)
 
 

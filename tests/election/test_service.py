@@ -163,3 +163,33 @@ async def test_what_strangers_send_harms_nobody(nursery: trio.Nursery, autojump_
     assert leaders(voters) == [voters[0]]
     assert voters[1].service.leader == voters[0].peer_id
     nursery.cancel_scope.cancel()
+
+
+async def test_a_voter_with_a_full_disk_votes_again_when_there_is_room(
+    nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    _, (first, second, third) = await a_cluster(nursery, 3, FAST)
+    acked = await first.service.propose("policy", POLICY)
+    second.disk.full = True
+    first.kill()
+    await trio.sleep(10)
+    assert leaders([second, third]) == [], "a vote that isn't on disk isn't cast"
+    second.disk.full = False
+    assert await until(lambda: len(leaders([second, third])) == 1) < 5
+    (new,) = leaders([second, third])
+    await until(lambda: acked.hash in {act.hash for act in new.held.committed})
+    nursery.cancel_scope.cancel()
+
+
+async def test_after_a_crash_the_next_run_takes_part_again(nursery: trio.Nursery, autojump_clock: object) -> None:
+    _, (first, second, third) = await a_cluster(nursery, 3, FAST)
+    for voter in (second, third):
+        voter.scope.cancel()  # the service ends, its node goes on
+    await trio.sleep(5)
+    for voter in (second, third):
+        voter.scope = trio.CancelScope()
+        await nursery.start(voter._run)
+    await until(lambda: len(leaders([first, second, third])) == 1)
+    act = await leaders([first, second, third])[0].service.propose("policy", POLICY)
+    await until(lambda: all(voter.held.tip_number >= act.number for voter in (first, second, third)))
+    nursery.cancel_scope.cancel()

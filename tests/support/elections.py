@@ -10,6 +10,7 @@ import trio
 from agent_core.election.chain import ActChain
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
+from agent_core.errors import StoreError
 from agent_core.feeds.model import Draft, Entry
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
 from agent_core.roster.fold import MemberPayload, VoterPayload
@@ -24,12 +25,15 @@ class Disk:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.feed: list[Entry] = []
+        self.full = False
 
     def read(self, key: str) -> bytes | None:
         return self.values.get(key)
 
     async def write(self, key: str, value: bytes) -> None:
         await trio.sleep(0.002)
+        if self.full:
+            raise StoreError("The disk is full.", "Free some space.")
         self.values[key] = value
 
 
