@@ -120,7 +120,10 @@ class Replicator:
         """Say what is held of a feed to a connected peer, soon; learns what it holds, too."""
         link = self._links.get(peer_id)
         if link is not None:
-            link.tell.add(feed)
+            if len(link.tell) < protocol.PAGE:
+                link.tell.add(feed)
+            else:
+                link.whole = True
             link.wake.set()
 
     def compare(self, peer_id: str) -> None:
@@ -215,34 +218,41 @@ class Replicator:
         whole, link.whole = link.whole, False
         told, link.tell = link.tell, set()
         store, accepts = self._keeper.store, self._keeper.wants
-        heads: list[Head] = []
+        grown: set[FeedKey] = set()
         if whole:
             page, pages = 0, 1
             while page < pages:
-                have = await self._have(stream, protocol.vector(store, accepts, page))
+                ours = protocol.vector(store, accepts, page)
+                have = await self._have(stream, ours)
                 if page == 0:
                     await self._pull_forks(stream, have.forks)
-                    pages = max(-(-len(store.heads()) // protocol.PAGE), have.pages)
-                heads += have.heads
+                    pages = max(ours.pages, have.pages)
+                # Each page is fetched before the next is asked for: a peer may claim as many as it likes.
+                await self._fetch(stream, have.heads, grown)
                 page += 1
+                if not ours.heads and not have.heads:
+                    break
         else:
-            heads += (await self._have(stream, protocol.heads_of(store, accepts, told))).heads
-        me = self._network.peer_id
-        grown: set[FeedKey] = set()
-        # Our own feed first: what we have forgotten of it decides whether we may write at all.
-        for head in sorted(heads, key=lambda h: h.author != me):
-            if accepts(head.author) and 0 <= head.epoch < MAX_EPOCH and 0 < head.size <= MAX_SIZE:
-                before = store.size(head.author, head.epoch)
-                await self._catch_up(stream, head)
-                await self._pull_bodies(stream, head)
-                if store.size(head.author, head.epoch) > before:
-                    grown.add((head.author, head.epoch))
+            have = await self._have(stream, protocol.heads_of(store, accepts, told))
+            await self._fetch(stream, have.heads, grown)
         if grown:
             await self._have(stream, protocol.heads_of(store, accepts, grown))  # so that the other side knows
             for peer_id in self._links:
                 for feed in grown:
                     if peer_id != link.peer_id:
                         self.tell(peer_id, feed)
+
+    async def _fetch(self, stream: Stream, heads: Sequence[Head], grown: set[FeedKey]) -> None:
+        """Fetch what is missing of the feeds a peer shows; notes those that grew."""
+        store, me = self._keeper.store, self._network.peer_id
+        # Our own feed first: what we have forgotten of it decides whether we may write at all.
+        for head in sorted(heads, key=lambda h: h.author != me):
+            if self._keeper.wants(head.author) and 0 <= head.epoch < MAX_EPOCH and 0 < head.size <= MAX_SIZE:
+                before = store.size(head.author, head.epoch)
+                await self._catch_up(stream, head)
+                await self._pull_bodies(stream, head)
+                if store.size(head.author, head.epoch) > before:
+                    grown.add((head.author, head.epoch))
 
     async def _have(self, stream: Stream, ours: protocol.Have) -> protocol.Have:
         theirs = await self._ask(stream, ours, protocol.Have)

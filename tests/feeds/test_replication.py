@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from agent_core.errors import VerificationFailed
 from agent_core.feeds import checkpoint, protocol
 from agent_core.feeds.forks import ForkProof, Side, verify_fork
 from agent_core.feeds.heads import FeedHead, Item
-from agent_core.feeds.model import Missing
+from agent_core.feeds.model import Head, Missing
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
 from agent_core.network import Stream, StreamClosed
@@ -499,6 +500,55 @@ async def test_many_feeds_are_compared_page_by_page(nursery: trio.Nursery, monke
     await late.start(nursery)
     mesh.connect(late.me, nodes[3].me)
     await same(late, nodes[0])
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_claims_feeds_without_end_is_fetched_from_meanwhile(nursery: trio.Nursery) -> None:
+    mesh = MemoryMesh(nursery)
+    author, node = Node(0, None), Node(2, mesh, interval_s=60.0)
+    await author.open().append([note()])
+    true = author.feeds.heads()
+    liar = mesh.node(signer(1).peer_id)
+
+    async def serve(stream: Stream) -> None:
+        with suppress(StreamClosed):
+            while True:
+                frame = protocol.decode(await stream.receive())
+                if isinstance(frame, protocol.Have):
+                    made_up = [Head(author=f"x{frame.page}-{n}", epoch=0, size=1, root="00" * 32) for n in range(9)]
+                    heads = true if frame.page == 0 else made_up
+                    await stream.send(
+                        protocol.encode(protocol.Have(heads=tuple(heads), page=frame.page, pages=1 << 19))
+                    )
+                else:
+                    await stream.send(protocol.encode(_answer(author.feeds, frame)))
+
+    liar.handle(protocol.PROTOCOL, serve)
+    feeds = await node.start(nursery)
+    feeds.accepts = lambda name: name == author.me
+    mesh.connect(node.me, liar.peer_id)
+    await eventually(lambda: feeds.heads() == true, "the true feed is fetched")
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_a_peer_says_it_has_takes_bounded_memory(nursery: trio.Nursery) -> None:
+    mesh = MemoryMesh(nursery)
+    node = Node(0, mesh, interval_s=60.0)
+    feeds = await node.start(nursery)
+    peer = mesh.node(signer(1).peer_id)
+
+    async def silent(stream: Stream) -> None:
+        await trio.sleep_forever()  # the link waits for its answer
+
+    peer.handle(protocol.PROTOCOL, silent)
+    mesh.connect(node.me, peer.peer_id)
+    stream = await peer.open(node.me, protocol.PROTOCOL)
+    for start in range(0, 3000, 500):
+        heads = tuple(Head(author="m", epoch=start + n, size=1, root="00" * 32) for n in range(500))
+        await stream.send(protocol.encode(protocol.Have(heads=heads)))
+        await stream.receive()
+    assert feeds._links is not None
+    assert len(feeds._links._links[peer.peer_id].tell) <= protocol.PAGE
     nursery.cancel_scope.cancel()
 
 
