@@ -12,6 +12,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import msgspec
 
@@ -27,6 +28,10 @@ from agent_core.roster.model import Roster
 VOTER_KINDS = frozenset({ActKind.VOTER_ADD, ActKind.VOTER_REMOVE, ActKind.MEMBER_REVOKE})
 #: More acknowledgements than this in one entry is noise: there are at most seven voters.
 MAX_ACKS = 16
+
+
+#: An act as acknowledgements name it: number, term, hash.
+_Place: TypeAlias = tuple[int, int, str]
 
 
 class HeldAct(msgspec.Struct, frozen=True):
@@ -113,11 +118,12 @@ class ActChain:
         #: Acts held by the election stream only, not yet as entries.
         self._loose: dict[str, HeldAct] = {}
         self._terms: dict[int, dict[str, HeldAct]] = {}
-        #: Valid acknowledgements by act, for acts that aren't committed yet.
-        self._acks: dict[tuple[int, int, str], dict[str, bytes]] = {}
+        #: What is said to be acknowledgements, by act that isn't committed yet: of entries, and while a stream's are looked at.
+        #: Only those of voters are ever checked, and only once the act's place is reached: others cost nothing.
+        self._acks: dict[_Place, set[Ack]] = {}
+        self._checked: dict[_Place, dict[Ack, bool]] = {}
         self._certified: dict[str, bool] = {}
-        #: Acknowledgements that came as entries, by act, until it is committed; and every commit, for :meth:`adopt`.
-        self._feed_acks: dict[str, set[Ack]] = {}
+        #: Every commit that came as an entry, for :meth:`adopt`.
         self._commits: list[CommitData] = []
         self._reset(cluster_id)
 
@@ -132,6 +138,8 @@ class ActChain:
         #: The commit by which each step was taken, in order: what a node that lags is sent.
         self._proofs: list[CommitData] = []
         self._loose_proofs: dict[str, CommitData] = {}
+        #: Of an act whose commit a stream brings just now: the acknowledgements that are held as entries.
+        self._by_feed: dict[_Place, frozenset[Ack]] = {}
         #: Voters in force and before their newest change; sorted.
         self.voters: tuple[str, ...] = ()
         self.voters_before: tuple[str, ...] = ()
@@ -191,7 +199,7 @@ class ActChain:
         return [self._record(acts) for _, acts in sorted(self._terms.items())]
 
     def _record(self, acts: dict[str, HeldAct]) -> TermRecord:
-        chosen = min(acts.values(), key=lambda h: (not self._is_certified(h), h.hash))
+        chosen = min(acts.values(), key=lambda h: (not self._is_committed(h), not self._is_certified(h), h.hash))
         payload = _term_payload(chosen)
         return TermRecord(
             term=chosen.term,
@@ -200,6 +208,9 @@ class ActChain:
             hlc=chosen.act.hlc,
             certified=self._is_certified(chosen),
         )
+
+    def _is_committed(self, held: HeldAct) -> bool:
+        return held.number <= self.tip_number and self._held[held.number].hash == held.hash
 
     def _is_certified(self, held: HeldAct) -> bool:
         known = self._certified.get(held.hash)
@@ -236,6 +247,7 @@ class ActChain:
             return
         self._reset(cluster_id)
         self._acks.clear()
+        self._checked.clear()
         self._certified.clear()
         for commit in self._commits:
             self._take(commit)
@@ -272,12 +284,30 @@ class ActChain:
         """Take in acts and commits that came ahead of their entries; acts that no commit proves aren't kept."""
         fresh = [h for h in acts if h.hash not in self._pool and self.hold(h)]
         before = self.tip_number
-        taken = [p for p in proofs if len(p.acks) <= MAX_ACKS and self._take(p)]
-        if taken or fresh:
+        if fresh:
             self._advance()
+        for proof in proofs:
+            if not self._prove(proof):
+                break  # whatever else a peer says that says so is not worth looking at
         for held in fresh:
             if not (before < held.number <= self.tip_number and self._held[held.number].hash == held.hash):
                 self._forget(held)
+
+    def _prove(self, proof: CommitData) -> bool:
+        """Take the step a stream's commit proves; what proves none isn't kept. False if signatures were checked in vain."""
+        place = (proof.number, proof.term, proof.hash)
+        known = self._acks.get(place, set())
+        before = frozenset(known)
+        if len(proof.acks) <= MAX_ACKS and self._take(proof):
+            self._by_feed[place] = before
+            self._advance()
+            del self._by_feed[place]
+            if place in self._acks:
+                self._acks[place] &= before
+                if not before:
+                    del self._acks[place]
+                return self._checked.pop(place, None) is None
+        return True
 
     def _forget(self, held: HeldAct) -> None:
         if self._pool.pop(held.hash, None) is None:
@@ -295,23 +325,15 @@ class ActChain:
             if proof is not None and set(proof.acks) <= set(commit.acks):
                 del self._loose_proofs[commit.hash]
             return False
-        self._feed_acks.setdefault(commit.hash, set()).update(commit.acks)
         return self._take(commit)
 
     def _take(self, commit: CommitData) -> bool:
         if commit.cluster != self.cluster_id or commit.number <= self.tip_number:
             return False
-        key = (commit.number, commit.term, commit.hash)
-        known = self._acks.get(key, {})
-        message = ack_message(commit.cluster, commit.term, commit.number, commit.hash)
-        valid = {
-            a.voter: a.sig
-            for a in commit.acks
-            if a.voter not in known and self._verifier.verify(a.voter, message, a.sig)
-        }
-        if valid:
-            self._acks[key] = {**known, **valid}
-        return bool(valid)
+        known = self._acks.setdefault((commit.number, commit.term, commit.hash), set())
+        before = len(known)
+        known.update(commit.acks)
+        return len(known) > before
 
     def _advance(self) -> None:
         if not self._held:
@@ -325,23 +347,40 @@ class ActChain:
     def _step(self) -> bool:
         if not self._acks or not self._children.get(self.tip_hash):
             return False
-        for key in sorted(self._acks):
-            number, term, hash = key
-            if number <= self.tip_number:
-                del self._acks[key]
-                continue
+        for place in [p for p in self._acks if p[0] <= self.tip_number]:
+            del self._acks[place]
+            self._checked.pop(place, None)
+        for place in sorted(p for p in self._acks if p[2] in self._pool):
+            number, term, hash = place
             path = self._path(hash)
             if path is None or path[-1].number != number or path[-1].term != term:
                 continue
-            if self._decided(self._acks[key], path):
-                acks = tuple(Ack(voter, sig) for voter, sig in sorted(self._acks.pop(key).items()))
+            valid = self._valid(place)
+            if self._decided(valid, path):
+                acks = tuple(Ack(voter, sig) for voter, sig in sorted(valid.items()))
                 proof = CommitData(cluster=self.cluster_id, term=term, number=number, hash=hash, acks=acks)
                 self._proofs.append(proof)
-                if not set(acks) <= self._feed_acks.pop(hash, set()):
+                if not set(acks) <= self._by_feed.get(place, self._acks[place]):
                     self._loose_proofs[hash] = proof
                 self._commit(path)
                 return True
         return False
+
+    def _valid(self, place: _Place) -> dict[str, bytes]:
+        """The true acknowledgements of an act by those who may count."""
+        number, term, hash = place
+        message = ack_message(self.cluster_id, term, number, hash)
+        checked = self._checked.setdefault(place, {})
+        valid: dict[str, bytes] = {}
+        for ack in sorted(
+            (a for a in self._acks[place] if a.voter in self.voters or a.voter in self.voters_before),
+            key=lambda a: (a.voter, a.sig),
+        ):
+            if ack not in checked:
+                checked[ack] = self._verifier.verify(ack.voter, message, ack.sig)
+            if checked[ack]:
+                valid.setdefault(ack.voter, ack.sig)
+        return valid
 
     def _path(self, hash: str) -> list[HeldAct] | None:
         """The acts from just after the committed prefix to the given one, if the links lead there."""
@@ -380,7 +419,7 @@ class ActChain:
                         self.voters, self.voters_before = voters, self.voters
         self.revision += 1
         for held in [h for h in self._loose.values() if h.number <= self.tip_number]:
-            if self._held[held.number].hash != held.hash:
+            if not self._is_committed(held):
                 self._forget(held)  # void, and nobody's entry yet
 
 

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 import trio
 
+from agent_core.election.acts import ACT, Ack, ActData, CommitData, ack_message
+from agent_core.election.chain import ActChain, parse_act
 from agent_core.election.messages import (
     Announce,
     Candidacy,
@@ -26,10 +28,12 @@ from agent_core.feeds.model import Draft, Entry
 from agent_core.roster.fold import MemberPayload
 from agent_core.roster.model import Member
 from agent_core.simulated.search import World
-from agent_core.simulated.search_fakes import Counted, FakeSigner
+from agent_core.simulated.search_fakes import EPOCH_MS, Counted, FakeSigner, FakeVerifier, founded, make_entry
 from agent_core.simulated.search_node import Node
 from tests.election.test_machine import leader, led, others
 from tests.support.elections import a_cluster, leaders
+
+CLUSTER, FEED = founded(3)
 
 
 def founder(world: World) -> FakeSigner:
@@ -113,3 +117,40 @@ async def test_an_act_that_may_not_be_written_costs_itself_and_not_the_term(
     await first.service.propose("member.add", MemberPayload(member=Member(peer_id="y", agent_id="y")))
     assert first.service.leading
     assert first.service.snapshot().term == term
+
+
+def test_commits_that_strangers_make_up_leave_nothing_behind() -> None:
+    counted = Counted()
+    chain = ActChain(CLUSTER, FakeVerifier(counted))
+    chain.apply(FEED)
+    before, checked = _size(chain), counted.verified
+    for n in range(50):
+        signer = FakeSigner(f"stranger{n}", counted)
+        ack = Ack(signer.peer_id, signer.sign(ack_message(CLUSTER, 9, 99, f"{n:064x}")))
+        chain.learn((), [CommitData(cluster=CLUSTER, term=9, number=99, hash=f"{n:064x}", acks=(ack,))])
+    assert _size(chain) == before
+    assert counted.verified == checked, "a stranger's signature was checked"
+
+
+def test_a_commit_by_a_voters_forged_word_is_looked_at_once_a_message() -> None:
+    counted = Counted()
+    chain = ActChain(CLUSTER, FakeVerifier(counted))
+    chain.apply(FEED)
+    before, checked = _size(chain), counted.verified
+    acts, proofs = [], []
+    for n in range(50):
+        payload = msgspec.Raw(b'{"policy":"invite"}')
+        number = chain.tip_number + 1
+        data = ActData(cluster=CLUSTER, term=9, number=number, prev=chain.tip_hash, kind="policy", payload=payload)
+        act = parse_act(make_entry("liar", n, EPOCH_MS, Draft(ACT, data)).raw)
+        assert act is not None
+        acts.append(act)
+        forged = tuple(Ack(v, b"forged") for v in chain.voters)
+        proofs.append(CommitData(cluster=CLUSTER, term=9, number=act.number, hash=act.hash, acks=forged))
+    chain.learn(acts, proofs)
+    assert counted.verified - checked <= len(chain.voters)
+    assert _size(chain) <= before
+
+
+def _size(chain: ActChain) -> int:
+    return sum(len(v) for v in vars(chain).values() if isinstance(v, dict | list | set))
