@@ -146,7 +146,8 @@ class AsyncLink:
         except TimeoutError as exc:
             raise TimedOut(f"The node didn't answer {method} within {timeout_s:g} s.", "Try again.") from exc
         except OSError as exc:
-            raise _away() from exc
+            await self.closed()
+            raise self._failure or _away() from exc
         finally:
             del self._waiting[number]
 
@@ -155,12 +156,13 @@ class AsyncLink:
         try:
             while line := await self._reader.readline():
                 self._take(decode_line(line))
+            failure = await self.told() or failure
         except ChorusError as exc:
             failure = exc
         except ValueError:
             failure = Unavailable("The node's answer is too long.", "Ask for less at a time.")
         except OSError:
-            pass
+            failure = await self.told() or failure
         finally:
             self._failure = failure
             for answer, _ in self._waiting.values():
