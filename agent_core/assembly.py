@@ -12,25 +12,21 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from agent_core.api import http, live, views
+from agent_core.api import http, live
 from agent_core.api.operations import Facade
 from agent_core.api.parts import NodeParts, Sources
 from agent_core.api.sessions import SessionKind
 from agent_core.clock import HybridClock, wall_ms
 from agent_core.decisions.closer import Closer
-from agent_core.decisions.fold import DecisionsFold
 from agent_core.decisions.service import DecisionsService
-from agent_core.election.chain import ActChain
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
 from agent_core.errors import ChorusError, ConfigError
 from agent_core.feeds.heads import FeedHead
-from agent_core.feeds.model import Entry, EntryKey, Head
+from agent_core.feeds.model import Entry
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
 from agent_core.folds import FoldSet
-from agent_core.hmmm.fold import RoomsFold
-from agent_core.hmmm.machine import Periods
 from agent_core.hmmm.service import RoomsService
 from agent_core.identity import keys
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
@@ -38,23 +34,20 @@ from agent_core.mesh.addresses import parse_peer
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.known import KnownPeers, known_addresses
 from agent_core.mesh.service import LibP2PNetwork
-from agent_core.ports import choose
-from agent_core.roster.model import Authority, Kind, Policy, VoterUse
+from agent_core.ports import Ports
+from agent_core.roster.model import Kind, Policy, VoterUse
 from agent_core.roster.service import CLUSTER_KEY, RosterService
 from agent_core.roster.settings import Applicant, RosterSettings
 from agent_core.settings import default_agent_id
-from agent_core.shapes import KEYED_SLICES, STATE_SLICES, Election, PeerInfo, Status, Verification
+from agent_core.shapes import KEYED_SLICES, STATE_SLICES
 from agent_core.shhh.door import Door
 from agent_core.shhh.engine import builtin
+from agent_core.surroundings import Surroundings
 from agent_core.telemetry.health import HealthMonitor, node_checks
 from agent_core.telemetry.metrics import Metrics
 from agent_core.telemetry.supervisor import Run
-from agent_core.ucxl.fold import UcxlFold
 from agent_core.ucxl.service import UcxlService
-from agent_core.version import VERSION
-from agent_core.views import ViewContext
 from agent_core.wire import topics
-from agent_core.wire.judge import Standing
 from agent_core.wire.service import Received, Speaker, Wire
 
 if TYPE_CHECKING:
@@ -89,6 +82,7 @@ class Assembly:
         self._clock = HybridClock(wall_ms, store.latest_hlc(self._me))
         values = node.settings.values
 
+        self._ports = Ports(node.settings, store, node.ports, node.note)
         self.network = LibP2PNetwork(self._mesh_config(), node.note)
         self.feeds = Feeds(
             store,
@@ -100,13 +94,14 @@ class Assembly:
             instance=node.home.instance,
             interval_s=values.feeds.exchange_s,
         )
+        here = self.here = Surroundings(self, node, store, self._verifier)
         self.known_peers = KnownPeers(self.network, self.feeds)
         bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
         self.folds = FoldSet(bound, self._verifier, store, self.feeds.held)
         known = self.folds.roster.get(self._me) if self.folds.roster else None
         # Who was enrolled under a name keeps it until another one is asked for.
-        self._agent_id = values.agent.id or (known.agent_id if known else default_agent_id(self.identity.kind.value))
-        self._role = values.agent.role or (known.role if known else default_role(self.identity.kind))
+        self.agent_id = values.agent.id or (known.agent_id if known else default_agent_id(self.identity.kind.value))
+        self.role = values.agent.role or (known.role if known else default_role(self.identity.kind))
         self.election = ElectionService(
             network=self.network,
             appender=self.feeds,
@@ -121,39 +116,39 @@ class Assembly:
                 discovery_s=values.cluster.discovery_s,
                 stability_s=values.election.stability_s,
             ),
-            doubt=self._doubt,
+            doubt=here.doubt,
             on_trusted=self._trusted,
         )
         self.roster = self._roster(signer)
         self.wire = Wire(
             self.network,
-            Speaker(self._agent_id, self._role, "human" if self.identity.kind is Kind.HUMAN else "agent"),
+            Speaker(self.agent_id, self.role, "human" if self.identity.kind is Kind.HUMAN else "agent"),
             self._clock,
-            self._standing,
+            here.standing,
             door=door.text,
         )
         self.hmmm = RoomsService(
             self.feeds,
-            lambda: self.folds.rooms,
-            self.context,
+            lambda: here.rooms,
+            here.context,
             store.heads,
             lambda address: self.ucxl.latest(address),  # made below
-            self._periods,
+            here.periods,
         )
-        self.decisions = DecisionsService(self.feeds, lambda: self.folds.decisions, self.context)
-        self.ucxl = UcxlService(self.feeds, lambda: self.folds.ucxl, self.context)
+        self.decisions = DecisionsService(self.feeds, lambda: here.decisions, here.context)
+        self.ucxl = UcxlService(self.feeds, lambda: here.ucxl, here.context)
         self.closer = Closer(
-            lambda: self.folds.decisions, self.context, self.election, lambda: self.folds.heads(), self.ucxl.record
+            lambda: here.decisions, here.context, self.election, lambda: self.folds.heads(), self.ucxl.record
         )
         sources = Sources(
-            status=self.status,
-            election=self.election_view,
-            peers=self.peers,
-            context=self.context,
-            folds=_Current(self),
+            status=here.status,
+            election=here.election,
+            peers=here.peers,
+            context=here.context,
+            folds=here,
             entries=store,
             findings=builtin().find,
-            periods=self._periods,
+            periods=here.periods,
         )
         self.facade = Facade(
             NodeParts(
@@ -163,13 +158,13 @@ class Assembly:
                 decisions=self.decisions,
                 addresses=self.ucxl,
                 feeds=self.feeds,
-                verify=self._verify,
+                verify=here.verify,
                 sessions=node.sessions,
             )
         )
         self.live = live.Live(node.hub, self.facade, sources)
-        self.monitor = HealthMonitor(node_checks(node.home.root, self.feeds, self.status), lambda: self.status().stage)
-        self.metrics = Metrics(self.status)
+        self.monitor = HealthMonitor(node_checks(node.home.root, self.feeds, here.status), lambda: here.status().stage)
+        self.metrics = Metrics(here.status)
         self._judged_by = self.folds.roster
         self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)
         self._connect(door)
@@ -187,7 +182,7 @@ class Assembly:
                     f"bootstrap.peers: {address!r} is no peer's address: {exc}.",
                     "Copy one from `chorus-hap status` of a running node: /ip4/HOST/tcp/PORT/p2p/PEER.",
                 ) from exc
-        port = self._port("p2p", host, values.p2p.port)
+        port = self._ports.take("p2p", host, values.p2p.port)
         return MeshConfig(
             seed=self.identity.seed,
             listen=(f"/{family}/{host}/tcp/{port}",),
@@ -201,23 +196,10 @@ class Assembly:
             redial_max_s=values.p2p.redial_max_s,
         )
 
-    def _port(self, section: str, host: str, wanted: int) -> int:
-        """The port to use for a section, remembered in the home for the next start."""
-        name = f"{section}.port"
-        remembered = int(self._store.read(f"port.{section}") or b"0")
-        choice = choose(name, host, wanted, asked=self._node.settings.asked_for(name), remembered=remembered)
-        self._node.note(choice.note)
-        if choice.port and choice.port != remembered:
-            self._store.write(f"port.{section}", str(choice.port).encode())
-        self._node.ports[section] = choice.port
-        return choice.port
-
     def keep_port(self) -> None:
         """Listen on the same port after a restart, free choice or not: it is where the others look for this node."""
         if self.network.addresses:
-            port = parse_peer(self.network.addresses[0])[1]
-            self._node.ports["p2p"] = port
-            self._store.write("port.p2p", str(port).encode())
+            self._ports.keep("p2p", parse_peer(self.network.addresses[0])[1])
 
     def _roster(self, signer: Ed25519Signer) -> RosterService:
         node = self._node
@@ -227,8 +209,8 @@ class Assembly:
             signer=signer,
             verifier=self._verifier,
             me=Applicant(
-                self._agent_id,
-                self._role,
+                self.agent_id,
+                self.role,
                 self.identity.kind,
                 self.identity.age_recipient,
                 values.agent.capabilities,
@@ -251,15 +233,15 @@ class Assembly:
             leader=lambda: self.election.leader,
             found=lambda member, policy: self.election.found(values.cluster.network, member, policy),
             on_bound=self._bind,
-            caught_up=self._caught_up,
-            heads=self._act_heads,
-            doubt=lambda: self._doubt(self.folds.chain),
+            caught_up=self.here.caught_up,
+            heads=self.here.act_heads,
+            doubt=lambda: self.here.doubt(self.folds.chain),
         )
 
     def _connect(self, door: Door) -> None:
         """Who is told of what."""
         self.feeds.accepts = self.roster.accepts
-        self.feeds.may_purge = self._may_purge
+        self.feeds.may_purge = self.here.may_purge
         self.feeds.clock_off_s = lambda: self.roster.clock_off_s
         self.feeds.announce = self._announce
         self.feeds.on_entries(self._entries_stored)
@@ -318,8 +300,8 @@ class Assembly:
             ("metrics", values.metrics.port, web.metrics),
         ):
             if wanted != "off":
-                listener = http.bind(self._port(section, values.http.host, wanted), values.http.host)
-                node.ports[section] = listener.getsockname()[1]
+                listener = http.bind(self._ports.take(section, values.http.host, wanted), values.http.host)
+                self._ports.now[section] = listener.getsockname()[1]
                 yield section, functools.partial(http.serve, application(), listener)
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -341,12 +323,6 @@ class Assembly:
     def _forked(self, author: str, epoch: int) -> None:
         self.folds.forked(author, epoch)
         self.live.node_changed()
-
-    def _doubt(self, chain: ActChain) -> str:
-        """The mark of this home's loss of memory, unless the cluster was founded here since: of that it forgot nothing."""
-        genesis = chain.committed[0] if chain.committed else None
-        since = genesis is not None and (genesis.author, genesis.epoch) == (self._me, self.feeds.epoch)
-        return "" if since else self.feeds.doubt
 
     def _say_memory_lost(self) -> None:
         if self.feeds.restored:
@@ -410,144 +386,6 @@ class Assembly:
             if self.election.successor():
                 await self.election.resign()
         await self.roster.take_leave(leave_s)
-
-    # --- what is asked ------------------------------------------------------------------------------------------------
-
-    def _standing(self, peer_id: str) -> Standing:
-        # Before the roster is known there is nobody to tell strangers from members; feeds are checked by themselves.
-        return self.roster.standing(peer_id) if self.roster.roster is not None else Standing.MEMBER
-
-    def _caught_up(self, peer_id: str) -> bool:
-        """Whether a member holds the acts this node holds."""
-        heads = self._act_heads()
-        return bool(heads) and all(
-            peer_id == h.author or self.feeds.holds(peer_id, EntryKey(h.author, h.epoch, h.size - 1)) for h in heads
-        )
-
-    def _act_heads(self) -> Sequence[Head]:
-        """The feeds that hold the committed acts, as far as they do."""
-        sizes: dict[tuple[str, int], int] = {}
-        for act in self.folds.chain.committed:
-            sizes[act.author, act.epoch] = max(act.seq + 1, sizes.get((act.author, act.epoch), 0))
-        return [
-            Head(author=a, epoch=e, size=n, root=root.hex())
-            for (a, e), n in sizes.items()
-            if (root := self._store.root_at(a, e, n)) is not None
-        ]
-
-    def _may_purge(self, purger: str, target: EntryKey) -> bool:
-        roster = self.folds.roster
-        member = roster.get(purger) if roster else None
-        return member is not None and member.active and member.authority is Authority.MASTER
-
-    @property
-    def _periods(self) -> Periods:
-        values = self._node.settings.values.hmmm
-        return Periods(round(values.objection_agents_s * 1000), round(values.objection_human_s * 1000))
-
-    def context(self) -> ViewContext:
-        """The surroundings of a view, taken now."""
-        return ViewContext(
-            me=self._me,
-            chain=self.folds.chain,
-            bodies=self.feeds,
-            now_ms=wall_ms(),
-            online=frozenset(p.peer_id for p in self.network.peers()),
-            held=self.folds.folded,
-        )
-
-    def peers(self) -> Sequence[PeerInfo]:
-        """The live connections."""
-        return views.connections(self.context(), self._store, self.network.peers())
-
-    def election_view(self) -> Election:
-        """One consistent read of who leads and why."""
-        return self.election.view(self.context())
-
-    def status(self) -> Status:
-        """How the node and its cluster stand, the leader read once."""
-        node, roster = self._node, self.folds.roster
-        election = self.election_view()
-        member = roster.get(self._me) if roster else None
-        return Status(
-            peer_id=self._me,
-            agent_id=member.agent_id if member else self._agent_id,
-            role=member.role if member else self._role,
-            kind=self.identity.kind.value,
-            authority=member.authority.value if member else "",
-            network=node.settings.values.cluster.network,
-            cluster_id=self.roster.cluster_id,
-            leader=election.leader,
-            term=election.term,
-            state=election.state,
-            stage=self._stage(election),
-            voters=election.voters,
-            peers=len(self.network.peers()),
-            addresses=tuple(self.network.addresses),
-            entries=self._store.entry_count,
-            uptime_s=node.uptime_s,
-            version=VERSION,
-            home=str(node.home.root),
-            mode=node.sessions.mode,
-            sessions=len(node.sessions),
-            voter=member is not None and member.voter,
-            lone=self.roster.lone,
-            clock_skew_s=round(self.roster.clock_off_s, 3),
-            notes=(*node.notes, *self.roster.notes, *node.supervisor.notes(), *self._doubts()),
-            ports=dict(node.ports),
-        )
-
-    def _stage(self, election: Election) -> str:
-        if self._node.stage != "up":
-            return self._node.stage
-        if self._node.supervisor.notes() or self.feeds.disk.trouble:
-            return "degraded"
-        if self.roster.stage != "member":
-            left = self.roster.looking_left_s
-            return (
-                f"{self.roster.stage} {left:.0f} s"
-                if left and self.roster.stage.startswith("looking")
-                else self.roster.stage
-            )
-        return "member" if election.state in ("idle", "discovering") else "ready"
-
-    def _doubts(self) -> Sequence[str]:
-        lost = (
-            self._doubt(self.folds.chain)
-            and f"No vote until the admin promotes this node again: {self.feeds.restored}."
-        )
-        return [said for said in (lost, self.feeds.disk.trouble) if said]
-
-    async def _verify(self) -> Verification:
-        """Check the store through a connection of its own, in a thread."""
-
-        def check() -> Verification:
-            store = Store.open(self._node.home.store, read_only=True)
-            try:
-                return store.verify(self._verifier)
-            finally:
-                store.close()
-
-        return await trio.to_thread.run_sync(check)
-
-
-class _Current:
-    """The folds in force, by their names: the set is replaced when the node moves to another cluster."""
-
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-
-    @property
-    def rooms(self) -> RoomsFold:
-        return self._assembly.folds.rooms
-
-    @property
-    def decisions(self) -> DecisionsFold:
-        return self._assembly.folds.decisions
-
-    @property
-    def ucxl(self) -> UcxlFold:
-        return self._assembly.folds.ucxl
 
 
 def default_role(kind: Kind) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent_core.errors import ConfigError, PortInUse
+from agent_core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,42 @@ def choose(name: str, host: str, wanted: int, *, asked: bool, remembered: int = 
         probe.bind((host, 0))
         port = int(probe.getsockname()[1])
     return Choice(port, f"Port {wanted} is taken, so {name} is {port} from now on in this home.")
+
+
+class Memory(Protocol):
+    """Small values on disk."""
+
+    def read(self, key: str) -> bytes | None: ...
+
+    def write(self, key: str, value: bytes) -> None: ...
+
+
+class Ports:
+    """The ports of one node: chosen at start, remembered in its home.
+
+    Args:
+        settings: what is asked for.
+        memory: where last time's ports are kept.
+        now: section to port, as ``status`` and ``node.json`` show them; filled in here.
+        note: takes a sentence for a person.
+    """
+
+    def __init__(self, settings: Settings, memory: Memory, now: dict[str, int], note: Callable[[str], None]) -> None:
+        self.now = now
+        self._settings, self._memory, self._note = settings, memory, note
+
+    def take(self, section: str, host: str, wanted: int) -> int:
+        """Choose the port of a section; see :func:`choose`."""
+        name = f"{section}.port"
+        remembered = int(self._memory.read(f"port.{section}") or b"0")
+        choice = choose(name, host, wanted, asked=self._settings.asked_for(name), remembered=remembered)
+        self._note(choice.note)
+        if choice.port and choice.port != remembered:
+            self.keep(section, choice.port)
+        self.now[section] = choice.port
+        return choice.port
+
+    def keep(self, section: str, port: int) -> None:
+        """Use this port next time as well."""
+        self.now[section] = port
+        self._memory.write(f"port.{section}", str(port).encode())
