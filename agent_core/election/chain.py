@@ -12,6 +12,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TypeAlias
 
 import msgspec
@@ -197,6 +198,11 @@ class ActChain:
     def timeline(self) -> Sequence[TermRecord]:
         """The terms this node knows leaders of, oldest first; ``certified`` if the certificate holds."""
         return [self._record(acts) for _, acts in sorted(self._terms.items())]
+
+    def led(self, last: int) -> Sequence[str]:
+        """Who led the newest terms, by committed acts only: anybody can write that it leads, and nobody else's word counts."""
+        terms = (act.author for act in reversed(self._committed) if act.kind == ActKind.TERM)
+        return list(islice(terms, last))
 
     def _record(self, acts: dict[str, HeldAct]) -> TermRecord:
         chosen = min(acts.values(), key=lambda h: (not self._is_committed(h), not self._is_certified(h), h.hash))

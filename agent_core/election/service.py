@@ -402,7 +402,7 @@ class ElectionService:
         while True:
             rtt = {p.peer_id: p.rtt_ms for p in self._network.peers()}
             roster, now = self._chain.roster, self._clock()
-            led = [r.leader for r in self._chain.timeline()[-20:]]
+            led = self._chain.led(20)
             for member in roster.members.values() if roster else ():
                 mine = member.peer_id == self._machine.me
                 observed = self._observed.get(member.peer_id)

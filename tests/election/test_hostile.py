@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from agent_core.election.acts import ACT, Ack, ActData, CommitData, ack_message
+from agent_core.election.acts import ACT, Ack, ActData, ActKind, CommitData, ack_message
 from agent_core.election.chain import ActChain, parse_act
 from agent_core.election.messages import (
     Announce,
@@ -154,3 +154,11 @@ def test_a_commit_by_a_voters_forged_word_is_looked_at_once_a_message() -> None:
 
 def _size(chain: ActChain) -> int:
     return sum(len(v) for v in vars(chain).values() if isinstance(v, dict | list | set))
+
+
+def test_who_only_writes_that_it_led_has_no_experience() -> None:
+    chain = ActChain(CLUSTER, FakeVerifier(Counted()))
+    chain.apply(FEED)
+    data = ActData(cluster=CLUSTER, term=9, number=chain.tip_number + 1, prev=chain.tip_hash, kind=ActKind.TERM)
+    chain.apply([make_entry("liar", 0, EPOCH_MS, Draft(ACT, data))])
+    assert "liar" not in chain.led(20)
