@@ -28,6 +28,8 @@ log = logging.getLogger("chorus.roster")
 _PASS_ON_S = 25.0
 _FOLD_S = 5.0
 _HEADS = 512
+#: How often a member's record may change: every change is an act that everybody keeps.
+_CHANGE_MS = 10_000
 
 
 class Belonging(Protocol):
@@ -93,6 +95,8 @@ class Leading:
         self._now_ms = now_ms
         self._one_at_a_time = trio.Lock()
         self._absent_since: dict[str, int] = {}
+        #: By member, when its last request that changed something was signed, and when the change was made (ms).
+        self._changed: dict[str, tuple[int, int]] = {}
         self.admitted = self.refused = self.promoted = self.demoted = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -110,8 +114,7 @@ class Leading:
             return CooeeReply(status="refused", message="The signature doesn't hold.")
         if isinstance(message, CooeeEnrol):
             return await self.admit(message)
-        meetings.forget_use(message.peer_id)
-        return await self._let_go(message)
+        return await self._let_go(message, meetings)
 
     async def admit(self, enrol: CooeeEnrol) -> CooeeReply:
         """Admit a newcomer, or bring a member's record up to date; the answer says "admitted" only once it is committed."""
@@ -124,12 +127,19 @@ class Leading:
                 self.refused += 1
                 return CooeeReply(status="refused", message=record.message, next=record.next)
             before, number = roster.get(enrol.peer_id), roster.version
-            if record != before:
+            signed_ms, changed_ms = self._changed.get(enrol.peer_id, (0, 0))
+            if record != before and before is not None and self._now_ms() - changed_ms < _CHANGE_MS:
+                return CooeeReply(
+                    status="pending", message="This record changed a moment ago.", next="Ask again later."
+                )
+            if record != before and (before is None or enrol.at_ms > signed_ms):
                 kind = ActKind.MEMBER_ADD if before is None else ActKind.MEMBER_CHANGE
                 try:
                     number = (await self._proposer.propose(kind, MemberPayload(member=record))).number
                 except ChorusError as exc:
                     return _not_now(exc)
+                if before is not None:
+                    self._changed[enrol.peer_id] = (enrol.at_ms, self._now_ms())
                 await self._folded(number)
                 self.admitted += before is None
                 log.info("%s %s (%s)", kind.value, record.agent_id, record.peer_id)
@@ -141,10 +151,16 @@ class Leading:
             heads=tuple(FeedHead(author=h.author, epoch=h.epoch, size=h.size, root=h.root) for h in heads),
         )
 
-    async def _let_go(self, leave: CooeeLeave) -> CooeeReply:
+    async def _let_go(self, leave: CooeeLeave, meetings: Meetings) -> CooeeReply:
         if not is_fresh(leave.at_ms, self._now_ms()):
             return CooeeReply(status="refused", message="That leave is not of now.", next="Set the clocks right.")
         async with self._one_at_a_time:
+            signed_ms, changed_ms = self._changed.get(leave.peer_id, (0, 0))
+            if (
+                leave.at_ms <= signed_ms
+            ):  # taken already: the member may be back since, and others have this message too
+                return CooeeReply(status="done", cluster=self._home.bound)
+            meetings.forget_use(leave.peer_id)
             roster = self._home.roster
             if roster is None or leave.peer_id not in roster.voters:
                 return CooeeReply(status="done", cluster=self._home.bound)
@@ -152,6 +168,7 @@ class Leading:
                 number = await self._change(machine.VoterChange(ActKind.VOTER_REMOVE, leave.peer_id, "took leave"))
             except ChorusError as exc:
                 return _not_now(exc)
+            self._changed[leave.peer_id] = (leave.at_ms, changed_ms)
             return CooeeReply(status="done", cluster=self._home.bound, act=number)
 
     def _misplaced(self, message: CooeeEnrol | CooeeLeave) -> CooeeReply | None:
