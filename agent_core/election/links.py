@@ -12,6 +12,8 @@ from agent_core.network import Network, StreamClosed
 
 #: Frames that wait for a slow peer; beyond it the oldest go, which the protocol repairs.
 OUTBOX = 256
+#: And no more bytes than this: a member that asks for acts and reads none costs that much.
+OUTBOX_BYTES = 4 * 1024 * 1024
 #: Between tries to open a stream to a connected peer (s).
 RETRY_S = 0.25
 
@@ -21,9 +23,24 @@ class Link:
 
     def __init__(self, peer_id: str) -> None:
         self.peer_id = peer_id
-        self.frames: deque[bytes] = deque(maxlen=OUTBOX)
+        self.frames: deque[bytes] = deque()
+        self.waiting_bytes = 0
         self.fresh = trio.Event()
         self.scope = trio.CancelScope()
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame; the oldest go when there are too many."""
+        self.frames.append(frame)
+        self.waiting_bytes += len(frame)
+        while len(self.frames) > OUTBOX or (self.waiting_bytes > OUTBOX_BYTES and len(self.frames) > 1):
+            self.take()
+        self.fresh.set()
+
+    def take(self) -> bytes:
+        """The oldest frame, which waits no longer."""
+        frame = self.frames.popleft()
+        self.waiting_bytes -= len(frame)
+        return frame
 
 
 class Links:
@@ -56,8 +73,7 @@ class Links:
         link = self._links.get(peer_id)
         if link is None:
             return False
-        link.frames.append(frame)
-        link.fresh.set()
+        link.put(frame)
         return True
 
     async def keep(self, link: Link) -> None:
@@ -74,7 +90,7 @@ class Links:
         try:
             while True:
                 while link.frames:
-                    await stream.send(link.frames.popleft())
+                    await stream.send(link.take())
                 link.fresh = trio.Event()
                 await link.fresh.wait()
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from agent_core.election.model import Score
 from agent_core.roster.model import Member
@@ -11,6 +11,8 @@ from agent_core.roster.model import Member
 HALF_RTT_MS = 50.0
 #: Capabilities at which that part is full.
 MANY_CAPABILITIES = 5
+#: Peers remembered before those that are neither members nor connected are let go.
+MAX_SEEN = 1024
 
 
 class Observed:
@@ -38,6 +40,34 @@ class Observed:
             return 1.0 if self._since is not None else 0.0
         up_s = self._up_s + (now - self._since if self._since is not None else 0.0)
         return up_s / (now - self._first)
+
+
+class Sightings:
+    """What was seen of each peer. Identities cost nothing, so when there are many, strangers that left are forgotten."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Observed] = {}
+        self._connected: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def up(self, peer_id: str, now: float, members: Collection[str]) -> None:
+        """A peer connected (s); ``members`` are remembered in any case."""
+        self._connected.add(peer_id)
+        if len(self._seen) >= MAX_SEEN:
+            self._seen = {p: seen for p, seen in self._seen.items() if p in members or p in self._connected}
+        self._seen.setdefault(peer_id, Observed()).up(now)
+
+    def down(self, peer_id: str, now: float) -> None:
+        """It disconnected (s)."""
+        self._connected.discard(peer_id)
+        self._seen[peer_id].down(now)
+
+    def share(self, peer_id: str, now: float) -> float:
+        """The share of time it was connected, in [0,1]; 0 for one never seen."""
+        seen = self._seen.get(peer_id)
+        return seen.share(now) if seen else 0.0
 
 
 def reckon(member: Member, up: float, rtt_ms: float | None, led: Sequence[str]) -> Score:

@@ -32,7 +32,7 @@ from agent_core.election.model import (
     StateChanged,
     Timings,
 )
-from agent_core.election.scores import Observed, reckon
+from agent_core.election.scores import Sightings, reckon
 from agent_core.election.views import Snapshot
 from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused, StoreError
 from agent_core.feeds.model import Appender, Draft
@@ -130,7 +130,7 @@ class ElectionService:
         self._on_trusted = on_trusted
         self._nursery: trio.Nursery | None = None
         self._links = Links(network)
-        self._observed: dict[str, Observed] = {}
+        self._observed = Sightings()
         self._disk_in, self._disk_out = trio.open_memory_channel[Callable[[], Awaitable[None]]](float("inf"))
         self._wake = trio.Event()
         self._changed = trio.Event()
@@ -347,11 +347,11 @@ class ElectionService:
             return
         if connected and peer_id not in self._links.peers:
             self._nursery.start_soon(self._links.keep, self._links.add(peer_id))
-            self._observed.setdefault(peer_id, Observed()).up(self._clock())
+            self._observed.up(peer_id, self._clock(), self._machine.members)
             self._machine.peer_connected(peer_id, self._clock())
         elif not connected and peer_id in self._links.peers:
             self._links.drop(peer_id)
-            self._observed[peer_id].down(self._clock())
+            self._observed.down(peer_id, self._clock())
             self._machine.peer_disconnected(peer_id, closed_by_remote, self._clock())
         self._carry_out()
 
@@ -405,8 +405,7 @@ class ElectionService:
             led = self._chain.led(20)
             for member in roster.members.values() if roster else ():
                 mine = member.peer_id == self._machine.me
-                observed = self._observed.get(member.peer_id)
-                up = 1.0 if mine else observed.share(now) if observed else 0.0
+                up = 1.0 if mine else self._observed.share(member.peer_id, now)
                 self._machine.observe(member.peer_id, reckon(member, up, 0.0 if mine else rtt.get(member.peer_id), led))
             await trio.sleep(self._timings.heartbeat_s)
 

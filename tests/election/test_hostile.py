@@ -10,6 +10,7 @@ import trio
 
 from agent_core.election.acts import ACT, Ack, ActData, ActKind, CommitData, ack_message
 from agent_core.election.chain import ActChain, parse_act
+from agent_core.election.links import OUTBOX_BYTES, Link
 from agent_core.election.messages import (
     Announce,
     Candidacy,
@@ -23,6 +24,7 @@ from agent_core.election.messages import (
 )
 from agent_core.election.messages import encode as encode_message
 from agent_core.election.model import Timings
+from agent_core.election.scores import MAX_SEEN, Sightings
 from agent_core.errors import SecretFound
 from agent_core.feeds.model import Draft, Entry
 from agent_core.roster.fold import MemberPayload
@@ -162,3 +164,23 @@ def test_who_only_writes_that_it_led_has_no_experience() -> None:
     data = ActData(cluster=CLUSTER, term=9, number=chain.tip_number + 1, prev=chain.tip_hash, kind=ActKind.TERM)
     chain.apply([make_entry("liar", 0, EPOCH_MS, Draft(ACT, data))])
     assert "liar" not in chain.led(20)
+
+
+def test_what_waits_for_a_member_that_reads_nothing_is_bounded() -> None:
+    link = Link("m")
+    for _ in range(64):
+        link.put(bytes(1024 * 1024))
+    assert sum(map(len, link.frames)) == link.waiting_bytes <= OUTBOX_BYTES
+    link.put(b"newest")
+    assert link.frames[-1] == b"newest"
+
+
+def test_strangers_that_come_and_go_are_forgotten() -> None:
+    seen = Sightings()
+    seen.up("member", 0.0, ())
+    seen.down("member", 1.0)
+    for n in range(3 * MAX_SEEN):
+        seen.up(f"x{n}", 1.0, {"member"})
+        seen.down(f"x{n}", 2.0)
+    assert len(seen) <= MAX_SEEN
+    assert seen.share("member", 2.0) == 0.5
