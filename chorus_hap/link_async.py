@@ -312,16 +312,20 @@ class Attachment:
                 await self._asked()
                 attempt = 0
                 continue
-            attempt = 0 if time.monotonic() - began > CRASH_WINDOW_S else attempt + 1
+            attempt = 1 if time.monotonic() - began > CRASH_WINDOW_S else attempt + 1
             self._losses.append(time.monotonic())
             if len(self._losses) == CRASHES and self._losses[-1] - self._losses[0] < CRASH_WINDOW_S:
-                self._on_state("stopped", f"The node ended {CRASHES} times in a minute.", _last_words(self._home))
+                self._on_state(
+                    "stopped",
+                    f"The node ended {CRASHES} times in a minute, so it isn't started again by itself.",
+                    "These are the last lines it wrote; r tries again once their cause is mended.",
+                )
                 self._losses.clear()
                 await self._asked()
                 attempt = 0
                 continue
-            wait_s = BACKOFF_S[min(max(attempt - 1, 0), len(BACKOFF_S) - 1)]
-            self._on_state("away", f"The node is gone; starting it again in {wait_s:g} s.", "")
+            wait_s = BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1]
+            self._on_state("away", f"It is started again in {wait_s:g} s.", "")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked(), wait_s)
 
@@ -368,14 +372,6 @@ class Attachment:
     async def _asked(self) -> None:
         await self._retry.wait()
         self._retry.clear()
-
-
-def _last_words(home: Path) -> str:
-    try:
-        lines = Home(home).output.read_text("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1][:300] if lines else ""
 
 
 def _away() -> NoNode:

@@ -93,6 +93,8 @@ class LinkSource:
 
     def _state(self, state: str, reason: str, next: str) -> None:
         assert self._store is not None
+        if state == "starting":
+            self._store.new_session()  # whoever answers next counts its revisions from the beginning
         if state == "attached":
             self._was_attached = True
             link = self._attachment.link if self._attachment is not None else None

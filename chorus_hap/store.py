@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 #: How many items of each stream the console keeps.
 RING_ITEMS = 20_000
+#: A node whose socket is open but that told nothing for so long is as good as gone, seconds; it tells its status twice a second.
+SILENT_S = 3.0
 #: The pseudo slice that changes with the connection.
 CONNECTION = "connection"
 
@@ -69,8 +71,8 @@ class Ring(Generic[T]):
 class Connection:
     """Whether a node answers.
 
-    ``state`` is ``starting``, ``attached``, ``away`` (it was there and is gone), ``failed`` (it can't start) or ``stopped``
-    (it crashed too often). ``reason`` and ``next`` are sentences. ``since`` is on the store's clock, in seconds.
+    ``state`` is ``starting``, ``attached``, ``silent`` (attached, but it tells nothing), ``away`` (it was there and is gone),
+    ``failed`` (it can't start) or ``stopped`` (it crashed too often). ``reason`` and ``next`` are sentences. ``since`` is on the store's clock, in seconds.
     """
 
     state: str = "starting"
@@ -100,6 +102,7 @@ class Store:
         self._rings: dict[str, Ring[Any]] = {name: Ring() for name in STREAM_SLICES}
         self._listeners: dict[str, list[Listener]] = {}
         self._connection = Connection(since=clock())
+        self._heard = clock()
         self.as_of = ""  #: RFC 3339 time of the store on disk while nothing live has arrived
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -131,6 +134,16 @@ class Store:
     @property
     def connection(self) -> Connection:
         return self._connection
+
+    @property
+    def away(self) -> bool:
+        """Whether what is held is of the past: a node was there, or should be, and doesn't answer."""
+        return self._connection.state in ("silent", "away", "failed", "stopped")
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the node told anything."""
+        return max(0.0, self.clock() - self._heard)
 
     @property
     def live(self) -> bool:
@@ -183,6 +196,7 @@ class Store:
             self._tell(slice)
         else:
             self.put(slice, msgspec.convert(answer.get("value"), shape_of(slice)), rev)
+        self.hear()
 
     def apply(self, event: SliceEvent) -> bool:
         """Apply one event.
@@ -190,6 +204,7 @@ class Store:
         Returns:
             False when a revision is missing before it: the caller must subscribe to the slice again.
         """
+        self.hear()
         held = self.rev(event.slice)
         if event.rev <= held:
             return True  # the snapshot has it
@@ -222,7 +237,19 @@ class Store:
         self._connection = replace(self._connection, state=state, since=since, reason=reason, next=next, owned=keep)
         if state == "attached":
             self.as_of = ""
+            self._heard = now
         self._tell(CONNECTION)
+
+    def heed(self) -> None:
+        """Note that an attached node has told nothing for too long: stopped, stuck or starved, and what is held is old."""
+        if self._connection.state == "attached" and self.clock() - self._heard > SILENT_S:
+            self.connect("silent")
+
+    def hear(self) -> None:
+        """The node told something."""
+        self._heard = self.clock()
+        if self._connection.state == "silent":
+            self.connect("attached")
 
     # --- listening ----------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ def leader_words(store: Store, glyphs: Glyphs, name_width: int = 24, brief: bool
 def still_works(store: Store) -> str:
     """What works and what doesn't without a majority of the voters; empty when there is one."""
     status = store.status
-    if status is None or not status.voters.total or status.voters.spare >= 0:
+    if status is None or store.away or not status.voters.total or status.voters.spare >= 0:
+        return ""
+    if status.state in ("idle", "discovering"):  # it has only begun to look for them
         return ""
     voters = status.voters
     return (
@@ -52,6 +54,8 @@ def voters_words(store: Store) -> str:
         return "no voters yet"
     voters = status.voters
     head = f"voters {voters.reachable}/{voters.total} reachable"
+    if store.away:
+        return f"{head} when the node last told, {ago(store.age_s('status'))} ago"
     if voters.spare < 0:
         return f"{head}; {plural(-voters.spare, 'more is', 'more are')} needed for a majority"
     if voters.total == 1:
@@ -68,8 +72,10 @@ def start_words(store: Store) -> str:
     age = store.clock() - connection.since
     if connection.state == "starting":
         return connection.reason or "starting"
+    if connection.state == "silent":
+        return f"node silent for {ago(store.silence_s)}"
     if connection.state == "away":
-        return f"node away for {ago(age)}" + (f", {connection.reason}" if connection.reason else "")
+        return f"node away for {ago(age)}"
     if connection.state in ("failed", "stopped"):
         return "no node"
     if status is None:
@@ -81,6 +87,18 @@ def start_words(store: Store) -> str:
 class _Part:
     full: Line
     brief: Line
+
+
+def state_span(store: Store) -> Span:
+    """The node's place in the election; nobody is called a follower of a leader that no lease confirms."""
+    status = store.status
+    if status is None:
+        return ("", "")
+    if status.state == "no_quorum" or (status.voters.total and status.voters.spare < 0 and status.state == "follower"):
+        return ("no majority", "bad bold")
+    if status.state == "follower" and not store.leader()[1]:
+        return ("no leader", "warn")
+    return (status.state.replace("_", " "), "good" if status.state in ("leader", "follower") else "warn")
 
 
 def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = False) -> Line:
@@ -96,16 +114,17 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
         return spread(line, right, width)
     name_width = 24 if width >= 110 else 14
     state: Span
-    if store.connection.state in ("away", "failed", "stopped"):
+    if store.away:
         state = (stage, "bad bold")
     elif status.offline or (store.connection.state == "starting" and store.as_of):
         state = (f"{stage or 'offline'}, as of {clock(store.as_of or status.as_of, seconds=False)}", "accent")
     elif stage:
         state = (stage, "bad bold" if stage == "degraded" else "accent")
     else:
-        state = (status.state.replace("_", " "), "bad bold" if status.state == "no_quorum" else "good")
+        state = state_span(store)
     voters = status.voters
     voter_role = "bad bold" if voters.spare < 0 else "warn" if voters.spare == 0 and voters.total > 1 else "text"
+    brief_state = (state[0].removeprefix("node "), state[1]) if store.away else state
     parts = [
         _Part([(cut(status.agent_id, name_width), "you bold")], [(cut(status.agent_id, 10), "you bold")]),
         _Part([(cut(status.network or "no cluster", name_width), "text")], [(cut(status.network or "-", 8), "text")]),
@@ -115,13 +134,13 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
             [(f"v{voters.reachable}/{voters.total}", voter_role)],
         ),
         _Part([(plural(status.peers, "peer"), "text")], [(f"p{status.peers}", "text")]),
-        _Part([state], [state]),
+        _Part([state], [brief_state]),
     ]
     if not status.cluster_id and status.network:
         parts[1] = _Part([(cut(status.network, name_width), "text"), (" (not a member)", "warn")], parts[1].brief)
     room = width - width_of(right) - 1
     full = _joined([p.full for p in parts])
-    for shortened in (2, 1, 0, 3, 4):
+    for shortened in (2, 1, 0, 3, 4, 5):
         if width_of(full) <= room:
             break
         parts[shortened] = _Part(parts[shortened].brief, parts[shortened].brief)

@@ -13,7 +13,7 @@ from agent_core.shapes import Attention, Status
 from agent_core.views import ViewContext
 
 MAX_ITEMS = 100
-#: Election states in which it is normal that nobody leads yet.
+#: Election states in which it is normal that nobody leads and few are reached yet.
 _SETTLING = frozenset({"idle", "discovering"})
 
 
@@ -33,7 +33,9 @@ def attention(sources: Sources) -> tuple[Attention, ...]:
 
 def _cluster(status: Status, now: str) -> Iterator[Attention]:
     voters = status.voters
-    if status.cluster_id and not status.offline and voters.total and voters.spare < 0:
+    if status.state in _SETTLING:
+        pass  # it has only begun to look for the others
+    elif status.cluster_id and not status.offline and voters.total and voters.spare < 0:
         yield Attention(
             id="minority",
             at=now,
@@ -43,7 +45,7 @@ def _cluster(status: Status, now: str) -> Iterator[Attention]:
             target="election",
             urgent=True,
         )
-    elif status.cluster_id and not status.offline and status.state not in _SETTLING and not _led(status):
+    elif status.cluster_id and not status.offline and not _led(status):
         yield Attention(
             id="no-leader", at=now, kind="minority", text="Nobody leads at the moment.", target="election", urgent=False
         )

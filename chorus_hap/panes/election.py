@@ -78,7 +78,7 @@ def voter_rows(election: Election | None, glyphs: Glyphs) -> list[Row]:
                 (
                     name,
                     (
-                        voter.vote or ("unreachable" if not voter.reachable else "not known"),
+                        voter.vote or ("unreachable" if not voter.reachable else glyphs.dash),
                         "text" if voter.vote else "dim",
                     ),
                     *parts,
@@ -126,11 +126,11 @@ class ElectionPane(Pane):
                 [
                     Column("voter", 0, share=2),
                     Column("voted for", 14),
-                    Column("cap", 4, right=True),
-                    Column("up", 4, right=True),
-                    Column("res", 4, right=True),
-                    Column("net", 4, right=True),
-                    Column("exp", 4, right=True),
+                    Column("cap", 4, right=True, from_width=68),
+                    Column("up", 4, right=True, from_width=68),
+                    Column("res", 4, right=True, from_width=68),
+                    Column("net", 4, right=True, from_width=68),
+                    Column("exp", 4, right=True, from_width=68),
                     Column("score", 10),
                 ],
                 empty="No voters yet: the founder of a cluster is its first.",
@@ -154,7 +154,12 @@ class ElectionPane(Pane):
         store, glyphs = self.store, self.console.look.glyphs
         election: Election | None = store.value("election")
         self.query_one("#el-leader", Sheet).show(lambda width: leader_lines(store, width, glyphs))
-        self.query_one("#el-voters", Grid).show(voter_rows(election, glyphs))
+        voters = self.query_one("#el-voters", Grid)
+        # The proof of a term needs no more votes than a majority's; the others are seen by their candidate only.
+        unseen = election is not None and any(v.reachable and not v.vote for v in election.ballots)
+        voters.note = f"{glyphs.dash} not among the votes that prove the term" if unseen else ""
+        voters.show(voter_rows(election, glyphs))
+        voters.retitle()
         self.query_one("#el-timeline", Grid).show(term_rows(election, glyphs, self.now))
 
     def do_trigger(self, _argument: str = "") -> None:

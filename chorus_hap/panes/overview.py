@@ -20,7 +20,7 @@ from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, plural, short, since, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
-from chorus_hap.words import leader_words, still_works, voters_words
+from chorus_hap.words import leader_words, state_span, still_works, voters_words
 
 
 def second_node_command(status: Status) -> str:
@@ -46,9 +46,9 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
     cluster += [(f"  {status.cluster_id[:12]}", "dim")] if status.cluster_id else [("  no cluster yet", "warn")]
     you: Line = [
         (status.agent_id, "you bold"),
-        (f"  {status.role} {glyphs.dot} {status.kind} {glyphs.dot} {status.authority}", "dim"),
+        ("  " + f" {glyphs.dot} ".join(w for w in (status.role, status.kind, status.authority) if w), "dim"),
     ]
-    state: Line = [(status.state.replace("_", " "), "good" if status.state in ("leader", "follower") else "warn")]
+    state: Line = [state_span(store)]
     state += [(f"  {'voter' if status.voter else 'not a voter'} {glyphs.dot} up {ago(status.uptime_s)}", "dim")]
     pairs: list[tuple[str, Line | str]] = [
         ("You", you),

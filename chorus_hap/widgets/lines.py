@@ -162,14 +162,22 @@ def parse_at(at: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def clock(at: str, seconds: bool = True) -> str:
-    """A time of day in the reader's zone; the date in front when it isn't today's."""
+def clock(at: str, seconds: bool = True, now: datetime | None = None) -> str:
+    """A time of day in the reader's zone, never more than eight columns: ``23:50:07``, ``23:50`` without seconds, ``Sa 23:50`` in
+    the week before today, ``21 Nov`` of another day, ``Nov 2025`` of another year.
+    """
     found = parse_at(at)
     if found is None:
         return ""
-    local = found.astimezone()
-    form = "%H:%M:%S" if seconds else "%H:%M"
-    return local.strftime(form)
+    local, today = found.astimezone(), (now or datetime.now(UTC)).astimezone()
+    days = (today.date() - local.date()).days
+    if not days:
+        return local.strftime("%H:%M:%S" if seconds else "%H:%M")
+    if 0 < days < 7:
+        return local.strftime("%a")[:2] + local.strftime(" %H:%M")
+    if abs(days) < 180:
+        return local.strftime("%d %b  ") if seconds else local.strftime("%d %b")
+    return local.strftime("%b %Y")
 
 
 def ago(seconds: float) -> str:

@@ -20,16 +20,17 @@ from textual.widget import Widget
 
 from chorus_hap.filter import NO_FILTER, Filter
 from chorus_hap.themes import DARK, UNICODE, Glyphs, Palette, style
-from chorus_hap.widgets.lines import Line, clean, clip, width_of, wrap
+from chorus_hap.widgets.lines import Line, clean, clip, short, width_of, wrap
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Palette and glyphs in force, and whether the node is away (everything dims)."""
+    """Palette and glyphs in force, and whether the node is away (everything dims) with the age of what is shown, seconds."""
 
     palette: Palette = DARK
     glyphs: Glyphs = UNICODE
     away: bool = False
+    age_s: float = 0.0
 
 
 class HasLook(Protocol):
@@ -201,6 +202,8 @@ class Viewport(Painted, can_focus=True):
     def retitle(self) -> None:
         """Write the title anew."""
         states = self.states()
+        if self.dims and self.look.away:
+            states.insert(0, f"{short(self.look.age_s)} old")
         table = self.glyphs.translate
         parts = [Content(clean(self.caption).translate(table))]
         if states:

@@ -43,7 +43,8 @@ def _readable(line: str) -> str:
         return line
     if not isinstance(entry, dict):
         return line
-    head = f"{str(entry.pop('timestamp', ''))[11:19]} {entry.pop('level', '')!s:7} {entry.pop('event', '')}"
+    entry.pop("logger", None)
+    head = f"{str(entry.pop('at', ''))[11:19]} {entry.pop('level', '')!s:8} {entry.pop('event', '')}"
     return head + "".join(f"  {name}={value}" for name, value in entry.items())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 from agent_core.shapes import SliceEvent, Status
 from chorus_hap.actions import Registry, parse_command
 from chorus_hap.filter import parse
-from chorus_hap.store import Ring, Store
-from chorus_hap.widgets.lines import cut, plain, width_of, wrap, wrap_spans
+from chorus_hap.store import SILENT_S, Ring, Store
+from chorus_hap.widgets.lines import clock, cut, plain, width_of, wrap, wrap_spans
 from tests.console.fake import leader, log_entry, status
 
 
@@ -51,6 +53,40 @@ def test_a_new_node_process_counts_anew_and_replaces_what_is_held() -> None:
     assert store.value("status").term == 7
     assert store.apply(SliceEvent(slice="status", rev=1, value=msgspec.Raw(msgspec.json.encode(status(term=8)))))
     assert store.value("status").term == 8
+
+
+def test_an_attached_node_that_tells_nothing_is_silent_until_it_speaks() -> None:
+    now = [100.0]
+    store = Store(clock=lambda: now[0])
+    store.connect("attached")
+    store.put("status", status(leader=leader(lease_left_s=60.0)))
+    now[0] += SILENT_S + 1
+    store.heed()
+    assert store.connection.state == "silent"
+    assert store.away
+    assert store.leader()[1] is False, "what a silent node said of a leader is no fact"
+    store.apply(SliceEvent(slice="status", rev=7, value=msgspec.Raw(msgspec.json.encode(status(term=8)))))
+    assert store.live
+    assert not store.away
+
+
+def test_times_of_other_days_say_so_in_eight_columns() -> None:
+    now = datetime(2026, 3, 5, 3, 0, tzinfo=UTC).astimezone()
+    local = now.replace(hour=1, minute=2, second=3)
+
+    def told(**back: int) -> str:
+        return clock((local - timedelta(**back)).isoformat(), now=now)
+
+    assert told() == "01:02:03"
+    assert told(days=1) == (local - timedelta(days=1)).strftime("%a")[:2] + " 01:02"
+    assert told(days=30).strip() == (local - timedelta(days=30)).strftime("%d %b")
+    assert told(days=400) == (local - timedelta(days=400)).strftime("%b %Y")
+    assert {len(told(days=n)) for n in (0, 1, 6, 7, 100, 400)} == {8}
+
+
+def test_a_wrong_word_is_told_the_right_one() -> None:
+    assert parse_command("hmm post x y", Registry()).refusal == "There is no command 'hmm'. Did you mean :hmmm?"
+    assert ":help" in parse_command("zzz", Registry()).refusal
 
 
 def test_a_leaders_claim_lapses_here_without_news() -> None:
