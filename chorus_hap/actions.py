@@ -6,6 +6,7 @@ them can say what isn't so. Imports no Textual.
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ ACTIONS: tuple[Action, ...] = (
         dangerous="Delete this address? Its history stays, and a later version brings it back.",
     ),
     Action("diff", ("d",), "compare this version with the one before", _in("ucxl"), footer="diff"),
+    Action("follow_link", ("o",), "go to what decided it, cites it, or what it leans on", _in("ucxl"), footer="links"),
     Action("older", ("left_square_bracket",), "older version", _in("ucxl"), footer="older"),
     Action("newer", ("right_square_bracket",), "newer version", _in("ucxl"), footer="newer"),
     Action("next_box", ("tab",), "next box, or roster and live connections", footer="next box"),
@@ -133,7 +135,7 @@ FOOTERS: dict[str, tuple[str, ...]] = {
     "members": ("next_box", "filter", "sort", "copy", "command", "help"),
     "hmmm": ("compose", "reply", "open", "next_box", "filter", "help"),
     "decisions": ("vote", "propose", "open", "filter", "sort", "help"),
-    "ucxl": ("edit", "diff", "older", "newer", "filter", "help"),
+    "ucxl": ("edit", "diff", "older", "follow_link", "filter", "help"),
     "log": ("pause", "follow", "filter", "open", "copy", "help"),
     "attention": ("open", "vote", "filter", "copy", "command", "help"),
 }
@@ -230,6 +232,8 @@ class Registry:
                 return ""
             case "starting":
                 return f"The node is not up yet ({now.stage}); this works in a moment."
+            case "silent":
+                return "The node doesn't answer; this works again as soon as it does."
             case "away":
                 return "The node is away; this works again as soon as it is back."
         return f"No node runs: {now.connection.reason or 'it could not be started.'}"
@@ -287,7 +291,9 @@ def parse_command(text: str, registry: Registry) -> Command:
         return Command(words=tuple(words), changes=any(w in CHANGING for w in words[1:2]))
     if len(words) == 1 and first in registry.actions:
         return Command(action=first)
-    return Command(refusal=f"There is no command {first!r}. :help lists what there is.")
+    near = difflib.get_close_matches(first, command_words(), 1)
+    hint = f"Did you mean :{near[0]}?" if near else ":help lists what there is."
+    return Command(refusal=f"There is no command {first!r}. {hint}")
 
 
 def command_words() -> list[str]:

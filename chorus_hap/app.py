@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,9 @@ from chorus_hap.wizard.trouble import Trouble
 MIN_COLUMNS, MIN_ROWS = 60, 18
 #: The visible pane repaints at most so often, times a second.
 PAINTS_PER_S = 8
+#: After a flush that took more than this many seconds of the processor it repaints only so often, times a second.
+SLOW_PAINT_S = 0.03
+SLOW_PAINTS_PER_S = 2
 #: Slices the console keeps fresh whatever pane is shown.
 SLICES = ("status", "election", "members", "peers", "rooms", "decisions", "ucxl", "attention", "traffic", "log")
 
@@ -96,6 +100,7 @@ class ConsoleApp(App[str]):
         )
         self.pane_name = ""
         self._dirty: set[str] = set()
+        self._not_before = 0.0
         self._may_speak = False
         self._view_filters: dict[str, str] = {}
         self._known_attention: set[str] = set()
@@ -213,10 +218,21 @@ class ConsoleApp(App[str]):
         return pane if isinstance(pane, Pane) and pane.query(Viewport) else None
 
     def _follow_store(self) -> None:
+        if self.store.clock() < self._not_before and CONNECTION not in self._dirty:
+            return
         changed = set(self._dirty)
         self._dirty.clear()
-        if not changed:
-            return
+        if changed:
+            began = time.process_time()
+            self._paint_news(changed)
+            self.call_after_refresh(self._painted_in, began)
+
+    def _painted_in(self, began: float) -> None:
+        """Keys come first: where painting takes long it is done less often."""
+        if time.process_time() - began > SLOW_PAINT_S:
+            self._not_before = self.store.clock() + 1 / SLOW_PAINTS_PER_S
+
+    def _paint_news(self, changed: set[str]) -> None:
         if "status" in changed:
             self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
@@ -230,19 +246,19 @@ class ConsoleApp(App[str]):
             pane.sync()
 
     def _tick(self) -> None:
+        self.store.heed()
         self.status_bar.refresh()
         pane = self.pane
+        if self.store.away:
+            self._age()
         if pane is not None and (pane.ticks or not self.store.live):
             pane.sync()
-        self._age()
 
     def _connection_changed(self) -> None:
-        away = self.store.connection.state in ("away", "failed", "stopped")
-        if away != self.look.away:
-            self.look = Look(self.look.palette, self.look.glyphs, away)
+        if self.store.away != self.look.away:
+            self._age()
             for painted in self._painted():
                 painted.refresh()
-        self._age()
         if self.store.connection.state in ("failed", "stopped") and not isinstance(self.screen, Trouble):
             self.push_screen(Trouble(self.store, self.options.home))
         elif self.store.connection.state == "attached" and isinstance(self.screen, Trouble):
@@ -264,7 +280,7 @@ class ConsoleApp(App[str]):
 
     def use_palette(self, palette: Palette) -> None:
         """Other colours from now on, and next time."""
-        self.look = Look(palette, self.look.glyphs, self.look.away)
+        self.look = replace(self.look, palette=palette)
         self.theme = palette.name
         for painted in self._painted():
             if isinstance(painted, Viewport):
@@ -272,15 +288,13 @@ class ConsoleApp(App[str]):
             painted.refresh()
         self.session.theme = palette.name
 
-    def use_mouse(self, here: bool) -> None:
-        """Take the mouse, or leave it to the terminal, which then selects text with it."""
-        self.session.mouse = here
-        name = "_enable_mouse_support" if here else "_disable_mouse_support"  # Textual has no public way
-        getattr(self._driver, name, lambda: None)()
-
     def _age(self) -> None:
-        body = self.body
-        body.set_class(self.look.away, "-away")
+        """While the node is away everything says how old it is."""
+        self.look = replace(self.look, away=self.store.away, age_s=self.store.silence_s)
+        self.body.set_class(self.look.away, "-away")
+        for painted in self._painted():
+            if isinstance(painted, Viewport):
+                painted.retitle()
 
     def _attend(self) -> None:
         items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
@@ -323,7 +337,7 @@ class ConsoleApp(App[str]):
             shown.sync()
             shown.enter()
             if argument:
-                shown.call_later(shown_argument, shown, argument)
+                shown.call_later(shown.open_at, argument)
 
     def go(self, name: str, argument: str = "") -> None:
         """Show a pane from code that can't wait; ``argument`` says what to open in it."""
@@ -478,10 +492,3 @@ class ConsoleApp(App[str]):
     def action_exit_now(self) -> None:
         """Leave at once: nothing was started."""
         self.exit("quit")
-
-
-async def shown_argument(pane: Pane, argument: str) -> None:
-    """Let a pane open what it was asked for, once it is on the screen."""
-    opened = getattr(pane, "open_at", None)
-    if opened is not None:
-        opened(argument)

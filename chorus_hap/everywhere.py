@@ -9,8 +9,9 @@ from agent_core.errors import ChorusError
 from chorus_hap.actions import NOT_YET, Action, Command, parse_command
 from chorus_hap.themes import PALETTES
 from chorus_hap.widgets.lines import wrap
-from chorus_hap.wizard.compose import Compose, Start
+from chorus_hap.wizard.compose import Compose
 from chorus_hap.wizard.dialogs import Confirm, Quit, Reader, help_lines
+from chorus_hap.wizard.drafts import Start
 from chorus_hap.wizard.propose import Propose
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ class Everywhere:
 
     def do_mouse(self, _argument: str = "") -> None:
         """Give the mouse to the terminal, or take it back."""
-        self.app.use_mouse(not self.app.session.mouse)
+        here = self.app.session.mouse = not self.app.session.mouse
+        name = "_enable_mouse_support" if here else "_disable_mouse_support"  # Textual has no public way
+        getattr(self.app._driver, name, lambda: None)()
         self.app.say(
-            "The mouse works here again."
-            if self.app.session.mouse
-            else "The terminal selects text now; M gives the mouse back."
+            "The mouse works here again." if here else "The terminal selects text now; M gives the mouse back."
         )
 
     def do_screenshot(self, _argument: str = "") -> None:

@@ -71,6 +71,9 @@ class Pane(Container):
         if view is not None:
             view.focus()
 
+    def open_at(self, argument: str) -> None:
+        """Open what was asked for: a row's key, or a pane's own word."""
+
     def back(self) -> bool:
         """``esc``: one step back inside the pane. Returns whether there was one."""
         return False

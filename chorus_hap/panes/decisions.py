@@ -77,7 +77,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
     role = STATE_ROLES.get(d.state, "text")
     lines: list[Line] = [[(part, "text bold")] for part in wrap(one_line(d.title), max(10, width))]
     state: Line = [(f"{state_glyph(d.state, glyphs)} {d.state.replace('_', ' ')}", role)]
-    if d.outcome:
+    if d.outcome not in ("", "approve", "reject"):
         state.append((f" {glyphs.right} {d.outcome}", "text bold"))
     if d.state == "open":
         state.append((f"  {short(time_left(d, age_s))} left", "text"))
@@ -93,7 +93,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
     if d.may_vote:
         yours.append((f"  {d.may_vote}", "dim"))
     elif d.state == "open":
-        yours.append(("  v votes", "dim"))
+        yours.append(("  v changes it" if d.your_vote else "  v votes", "dim"))
     pairs: list[tuple[str, Line | str]] = [
         ("State", state),
         ("Tally", [*bar, ("  " + tally_words(d), "text")]),
@@ -104,7 +104,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
         ("Your vote", yours),
     ]
     if d.waiting_for and d.state == "open":
-        pairs.append(("Waiting for", ", ".join(d.waiting_for)))
+        pairs.append(("Waiting for", ", ".join(sorted(d.waiting_for))))
     pairs.append(("Proposed", [(d.proposer, "text"), (f"  {clock(d.at)} · {d.kind} · {d.id}", "dim")]))
     pairs.append(("Record", [(d.address, "dim")]))
     lines += facts(pairs, 12, width)
@@ -193,9 +193,9 @@ class DecisionsPane(Pane):
     def _opened(self) -> None:
         self.query_one("#de-detail", Sheet).focus()
 
-    def open_at(self, decision_id: str) -> None:
+    def open_at(self, argument: str) -> None:
         """Put the cursor on a decision."""
-        self.query_one("#de-list", Grid).choose(decision_id)
+        self.query_one("#de-list", Grid).choose(argument)
 
     def back(self) -> bool:
         self.query_one("#de-list", Grid).focus()

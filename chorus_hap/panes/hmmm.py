@@ -241,9 +241,9 @@ class HmmmPane(Pane):
         self.query_one("#hm-thread", Blocks).show([])
         self.sync()
 
-    def open_at(self, room: str) -> None:
-        """Open a room, or ``room/message``."""
-        name, _, message = room.partition("/")
+    def open_at(self, argument: str) -> None:
+        """Open a argument, or ``argument/message``."""
+        name, _, message = argument.partition("/")
         self.query_one("#hm-rooms", Grid).choose(name)
         self.open_room(name, message)
         self.query_one("#hm-thread", Blocks).focus()
@@ -283,7 +283,8 @@ class HmmmPane(Pane):
         return True
 
     def do_reply(self, _argument: str = "") -> None:
-        from chorus_hap.wizard.compose import Compose, Start
+        from chorus_hap.wizard.compose import Compose
+        from chorus_hap.wizard.drafts import Start
 
         message, view = self.message, self.opened
         if message is None or view is None:

@@ -87,7 +87,7 @@ class LogPane(Pane):
                 "Log",
                 lambda: self.store.ring("log"),
                 lambda entry, width: log_line(self._named(entry), width),
-                log_fields,
+                lambda entry: log_fields(self._named(entry)),
                 empty="Every durable entry of every member appears here. n writes the first message.",
                 id="lo-stream",
             )

@@ -168,9 +168,9 @@ class MembersPane(Pane):
     def _moved(self) -> None:
         self._detail()
 
-    def open_at(self, what: str) -> None:
+    def open_at(self, argument: str) -> None:
         """``live`` shows the connections."""
-        self.live = what == "live"
+        self.live = argument == "live"
         self._arrange()
         self.sync()
         self.grid.focus()

@@ -7,8 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,162 +16,20 @@ from textual import on
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container
 
-from agent_core.errors import ChorusError
+from agent_core.errors import ChorusError, Unavailable
 from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
+from chorus_hap.panes.addresses import body_of, content_lines, diff_lines, links_of, tree_of, tree_rows, version_rows
 from chorus_hap.panes.base import Pane
-from chorus_hap.themes import Glyphs
-from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, clock, facts, one_line, plural, since, size, wrap
-from chorus_hap.widgets.prose import prose
+from chorus_hap.widgets.grid import Column, Grid
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
-
-#: Longest body that is shown; a longer one is told by its size.
-_SHOWN_BYTES = 256 * 1024
-
-
-@dataclass
-class Node:
-    """A place of the tree: a project, a task, a folder of a path, or an address."""
-
-    name: str
-    key: str
-    children: dict[str, Node] = field(default_factory=dict)
-    info: AddressInfo | None = None
-
-
-def split_address(address: str) -> tuple[str, str, str, list[str]]:
-    """Project, task, ``agent:role`` and path segments of an address, whatever its temporal part."""
-    rest = address.removeprefix("ucxl://")
-    authority, _, tail = rest.partition("/")
-    who, _, where = authority.partition("@")
-    project, _, task = where.partition(":")
-    segments = [s for s in tail.split("/") if s]
-    if segments and (segments[0] in ("*^", "*~", "#") or segments[0][:2] in ("~~", "^^") or segments[0][:1] == "@"):
-        segments = segments[1:]
-    return project or "?", task or "?", who or "?", segments
-
-
-def tree_of(addresses: Iterable[AddressInfo]) -> Node:
-    """Addresses by project, task and path; where two authors keep the same path, the author is part of the last name."""
-    root = Node("", "")
-    for info in sorted(addresses, key=lambda a: a.address):
-        project, task, who, path = split_address(info.address)
-        node = root
-        for name in (project, task, *path[:-1]):
-            node = node.children.setdefault(name, Node(name, f"{node.key}/{name}"))
-        leaf = path[-1] if path else "(root)"
-        name = leaf if leaf not in node.children else f"{leaf}  {who}"
-        node.children[name] = Node(name, info.address, info=info)
-    return root
-
-
-def tree_rows(root: Node, shut: set[str], glyphs: Glyphs, filtering: bool) -> list[Row]:
-    """The rows of the tree that are seen."""
-    rows: list[Row] = []
-
-    def walk(node: Node, depth: int) -> None:
-        for child in node.children.values():
-            indent = "  " * depth
-            if child.info is None:
-                closed = child.key in shut and not filtering
-                sign = glyphs.shut if closed else glyphs.open
-                label: Line = [(f"{indent}{sign} ", "dim"), (child.name, "text bold" if depth == 0 else "text")]
-                rows.append(Row(child.key, (label, ("", "")), {"path": child.key}))
-                if not closed:
-                    walk(child, depth + 1)
-            else:
-                info = child.info
-                gone = " deleted" if info.deleted else ""
-                label = [(f"{indent}  ", ""), (child.name, "dim strike" if info.deleted else "text"), (gone, "dim")]
-                if info.siblings:
-                    label.append((f" {glyphs.fork}{info.siblings + 1}", "warn"))
-                fields = {"path": info.address, "author": info.author, "address": info.address}
-                rows.append(Row(info.address, (label, (str(info.versions), "dim")), fields, copy=info.address))
-
-    walk(root, 0)
-    return rows
-
-
-def version_rows(versions: Sequence[Version], glyphs: Glyphs, now: Any) -> list[Row]:
-    """The version rail, newest first."""
-    return [
-        Row(
-            v.hash,
-            (
-                [(f"{glyphs.node if v.latest else glyphs.fork if v.sibling else glyphs.off} ", "good" if v.latest else "warn" if v.sibling else "dim"), (v.hash[:8], "text")],
-                ("latest" if v.latest else "beside it" if v.sibling else f"~~{i}", "text" if v.latest else "warn" if v.sibling else "dim"),
-                (since(v.at, now), "dim"),
-                (v.author, "text"),
-                ("deleted" if v.deleted else size(v.size), "dim"),
-                (one_line(v.note), "dim"),
-            ),
-            {"author": v.author, "note": v.note, "hash": v.hash},
-            copy=v.hash,
-        )
-        for i, v in enumerate(versions)
-    ]  # fmt: skip
-
-
-def body_of(content: Content) -> str | None:
-    """The content as text, None when it isn't text."""
-    try:
-        return base64.b64decode(content.data).decode("utf-8")
-    except ValueError:
-        return None
-
-
-def content_lines(content: Content, width: int) -> list[Line]:
-    """A version's content, and what leans on it."""
-    version = content.version
-    lines: list[Line] = []
-    if content.missing:
-        lines += [[(part, "dim italic")] for part in wrap(f"Not here: {content.missing}.", width)]
-    elif version.deleted:
-        lines.append([("Deleted. Its history stays; e writes a new version.", "dim italic")])
-    else:
-        text = body_of(content)
-        if text is None or version.size > _SHOWN_BYTES:
-            lines.append([(f"{version.media}, {size(version.size)}: not shown as text", "dim italic")])
-        elif version.media == "text/markdown" or content.address.endswith(".md"):
-            lines += prose(text, width)
-        else:
-            lines += [[(part, "text")] for line in text.split("\n") for part in wrap(line, width)]
-    if content.siblings:
-        lines += [
-            [],
-            [
-                (
-                    f"{plural(len(content.siblings), 'other version stands', 'other versions stand')} beside this one; writing again merges them.",
-                    "warn",
-                )
-            ],
-        ]
-    if content.cites:
-        lines += [[], [("Leans on", "dim")]]
-        for citation in content.cites:
-            lines += facts([("", [(citation.address, "accent"), (f"  {one_line(citation.reason)}", "text")])], 2)
-    if content.cited_by:
-        lines += [[], [("Cited by", "dim")], *([("  " + address, "accent")] for address in content.cited_by)]
-    lines += [[], [(f"{version.hash[:16]} · {clock(version.at)} · {version.author}", "dim")]]
-    return lines
-
-
-def diff_lines(text: str) -> list[Line]:
-    """A unified diff; the sign at the line's start says it without colour."""
-    out: list[Line] = []
-    for line in text.split("\n"):
-        head = line[:1]
-        role = "dim" if line[:3] in ("---", "+++") else {"+": "good", "-": "bad", "@": "accent"}.get(head, "text")
-        out.append([(line, role)])
-    return out
 
 
 class UcxlPane(Pane):
     """Tree, versions, content."""
 
     name_: ClassVar[str] = "ucxl"
-    slices: ClassVar[frozenset[str]] = frozenset({"ucxl"})
+    slices: ClassVar[frozenset[str]] = frozenset({"ucxl", "decisions"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,6 +61,9 @@ class UcxlPane(Pane):
                     id="uc-versions",
                 )  # fmt: skip
                 yield Sheet("Content", empty="Choose an address.", id="uc-content")
+
+    def wants(self, changed: frozenset[str] | set[str]) -> bool:
+        return super().wants(changed) or (not self._loaded[0] and "status" in changed)
 
     def sync(self) -> None:
         addresses: Sequence[AddressInfo] = self.store.items("ucxl")
@@ -240,6 +100,9 @@ class UcxlPane(Pane):
                 versions = msgspec.convert(
                     await self.console.source.call("ucxl.log", {"address": address}), tuple[Version, ...]
                 )
+            except Unavailable:  # it is still starting, as the status line says; asked again with its next status
+                self._loaded = ("", "")
+                return
             except ChorusError:
                 self._loaded = ("", "")
                 raise
@@ -264,7 +127,11 @@ class UcxlPane(Pane):
         sheet = self.query_one("#uc-content", Sheet)
         sheet.caption = self._address
         sheet.copy = (body_of(content) or "") if content else ""
-        sheet.show(lambda width: content_lines(content, width) if content else [], keep_scroll=False)
+        decisions = self.store.items("decisions")
+        key = self.console.registry.shown_key("follow_link")
+        sheet.show(
+            lambda width: content_lines(content, width, glyphs, decisions, key) if content else [], keep_scroll=False
+        )
         sheet.retitle()
 
     @on(Viewport.Moved)
@@ -288,11 +155,11 @@ class UcxlPane(Pane):
         else:
             self.query_one("#uc-content", Sheet).focus()
 
-    def open_at(self, address: str) -> None:
-        """Put the cursor on an address."""
+    def open_at(self, argument: str) -> None:
+        """Put the cursor on an argument."""
         self._shut.clear()
         self.sync()
-        self.query_one("#uc-tree", Grid).choose(address)
+        self.query_one("#uc-tree", Grid).choose(argument)
 
     def back(self) -> bool:
         self.query_one("#uc-tree", Grid).focus()
@@ -370,6 +237,23 @@ class UcxlPane(Pane):
             self.console.say(f"Kept as version {posted.version[:8]}.")
 
         self.work(job)
+
+    def do_follow_link(self, _argument: str = "") -> None:
+        """Go to what decided this, what cites it, or what it leans on; asks where there are several."""
+        from chorus_hap.wizard.dialogs import Pick
+
+        links = links_of(self._content, self.store.items("decisions")) if self._content is not None else []
+        if not links:
+            self.console.say("Nothing decided or cites this, and it leans on nothing.", "warning")
+        elif len(links) == 1:
+            self.console.go(links[0].pane, links[0].target)
+        else:
+
+            def picked(number: int | None) -> None:
+                if number is not None:
+                    self.console.go(links[number].pane, links[number].target)
+
+            self.app.push_screen(Pick("Go where?", [link.label for link in links]), picked)
 
     def do_delete(self, _argument: str = "") -> None:
         info = self.info

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -17,7 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
 from agent_core.errors import ChorusError
-from agent_core.shapes import AddressInfo, Citation, Finding, Posted, PostRequest, RoomView
+from agent_core.shapes import AddressInfo, Finding, Posted, RoomView
 from chorus_hap.widgets.choice import Choice
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import clock, one_line, plural
@@ -25,13 +24,15 @@ from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.cite import Cite
-from chorus_hap.wizard.drafts import Draft, discard, load, save
+from chorus_hap.wizard.drafts import Draft, Start, discard, load, save
 from chorus_hap.wizard.review import (
     SAYINGS,
     STEPS,
+    checks_caption,
     finding_lines,
     member_choices,
     missing_in,
+    request_of,
     review_lines,
     room_choices,
     thread_rows,
@@ -43,15 +44,6 @@ if TYPE_CHECKING:
 
 _CHECK_AFTER_S = 0.3
 _SAVE_AFTER_S = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What is known already; known steps are skipped."""
-
-    room: str = ""
-    reply_to: str = ""
-    seen: int = 0
 
 
 class Compose(Screen[None]):
@@ -384,9 +376,7 @@ class Compose(Screen[None]):
         findings, citations = self.findings, list(self.draft.citations)
         glyphs = self.console.look.glyphs
         box = self.query_one("#co-findings", Sheet)
-        parts = [plural(len(findings), "finding")] if findings else []
-        parts += [plural(len(citations), "citation")] if citations else []
-        box.caption = "Checks" + (" · " + ", ".join(parts) if parts else "")
+        box.caption = checks_caption(findings, citations)
         box.show(lambda _width: finding_lines(findings, citations, glyphs))
         box.retitle()
 
@@ -446,10 +436,7 @@ class Compose(Screen[None]):
             return
         self._sending = True
         draft = self.draft
-        request = PostRequest(
-            room=draft.room, text=draft.text, intent=draft.intent, reply_to=draft.reply_to, stance=draft.stance, weight=draft.weight,
-            citations=tuple(Citation(address=a, reason=r) for a, r in draft.citations), mentions=tuple(draft.mentions), op_id=draft.op_id,
-        )  # fmt: skip
+        request = request_of(draft)
 
         async def job() -> None:
             try:

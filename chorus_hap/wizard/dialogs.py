@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
@@ -13,8 +14,10 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, Static
 
 from chorus_hap.actions import PANES, Registry, key_name
+from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, fit, wrap
 from chorus_hap.widgets.sheet import Builder, Sheet
+from chorus_hap.widgets.viewport import Viewport
 
 
 class Confirm(ModalScreen[bool]):
@@ -64,6 +67,33 @@ class Quit(ModalScreen[str]):
 
     def action_answer(self, answer: str) -> None:
         self.dismiss(answer if answer != "leave" or self.may_leave else "quit")
+
+
+class Pick(ModalScreen[int]):
+    """One of several; answers its number, nothing when left."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", show=False)]
+
+    def __init__(self, question: str, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.question = question
+        self.labels = labels
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog cite"):
+            yield Static(self.question, markup=False, classes="question")
+            yield Grid("", [Column("", 0)], header=False, id="pick")
+            yield Static("⏎  go      esc  back", markup=False, classes="keys")
+
+    def on_mount(self) -> None:
+        grid = self.query_one("#pick", Grid)
+        grid.show([Row(str(number), ((label, "text"),)) for number, label in enumerate(self.labels)])
+        grid.focus()
+
+    @on(Viewport.Opened)
+    def _opened(self, event: Viewport.Opened) -> None:
+        event.stop()
+        self.dismiss(event.view.cursor)
 
 
 class Reader(ModalScreen[None]):
@@ -189,7 +219,7 @@ class Setup(Screen[FirstRun]):
             yield Static(f"Home: {self.home}", markup=False, classes="hint")
             yield Static("", id="problem", markup=False, classes="problem")
             yield Static(
-                "⏎  accept and start      tab  next field      esc  leave, nothing is made",
+                "⏎  accept and start    tab  next field    esc  leave, nothing made",
                 markup=False,
                 classes="keys",
             )

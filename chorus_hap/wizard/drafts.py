@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,15 @@ class Draft(msgspec.Struct, kw_only=True):
     def empty(self) -> bool:
         """Whether nothing was written that would be missed."""
         return not self.text.strip() and not self.citations
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known already; known steps are skipped."""
+
+    room: str = ""
+    reply_to: str = ""
+    seen: int = 0
 
 
 def path_of(home: Path, reply_to: str) -> Path:

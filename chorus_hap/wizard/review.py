@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from agent_core.shapes import Finding, MemberInfo, Message, Room, RoomView
+from agent_core.shapes import Citation, Finding, MemberInfo, Message, PostRequest, Room, RoomView
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Row
 from chorus_hap.widgets.lines import Line, facts, fit, one_line, plural, since, size, wrap_spans
@@ -53,6 +53,28 @@ def finding_lines(findings: Sequence[Finding], citations: Sequence[tuple[str, st
         [(f"{glyphs.right} ", "dim"), (address, "accent"), (f"  {reason}", "text")] for address, reason in citations
     ]
     return lines
+
+
+def checks_caption(findings: Sequence[Finding], citations: Sequence[tuple[str, str]]) -> str:
+    """The title of the box under the editor."""
+    parts = [plural(len(findings), "finding")] if findings else []
+    parts += [plural(len(citations), "citation")] if citations else []
+    return "Checks" + (" · " + ", ".join(parts) if parts else "")
+
+
+def request_of(draft: Draft) -> PostRequest:
+    """What is sent for a draft."""
+    return PostRequest(
+        room=draft.room,
+        text=draft.text,
+        intent=draft.intent,
+        reply_to=draft.reply_to,
+        stance=draft.stance,
+        weight=draft.weight,
+        citations=tuple(Citation(address=address, reason=reason) for address, reason in draft.citations),
+        mentions=tuple(draft.mentions),
+        op_id=draft.op_id,
+    )
 
 
 def grown_since(view: RoomView | None, draft: Draft) -> list[Message]:

@@ -144,7 +144,7 @@ class VoteCard(ModalScreen[None]):
                 ("Tally", [*bar, ("  " + tally_words(d), "text")]),
                 ("May you?", eligible),
                 ("Stands at", yours),
-                ("Waits for", ", ".join(d.waiting_for) or "nobody else"),
+                ("Waits for", ", ".join(sorted(d.waiting_for)) or "nobody else"),
             ],
             11,
             width,

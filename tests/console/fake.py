@@ -169,13 +169,13 @@ def decisions() -> tuple[s.Decision, ...]:
         may_vote="", your_vote="", time_left_s=2820.0, waiting_for=("agent-c", "alice"),
     )  # fmt: skip
     second = msgspec.structs.replace(
-        first, id="f4m2xw3e", title="Rotate the staging credentials every week", description="", kind="security", state="approved", outcome="approve", provisional=False,
+        first, id="f4m2xw3e", address="ucxl://agent-a:architect@ops:staging/decisions/f4m2xw3e", title="Rotate the staging credentials every week", description="", kind="security", state="approved", outcome="approve", provisional=False,
         tally={"approve": 3, "reject": 1, "abstain": 0}, closed_by_act=11, time_left_s=0.0, at=at(90000), waiting_for=(), your_vote="approve",
         votes=(vote("agent-a", "approve", "yes"), vote("agent-b", "reject", "too often"), vote("agent-c", "approve"), vote("alice", "approve", "agreed in the review")),
         may_vote="It is approved; votes are no longer taken.",
     )  # fmt: skip
     third = msgspec.structs.replace(
-        first, id="q9zt6b5n", title="Which storage engine for the new index?", options=("rocksdb", "sqlite", "own"), kind="code", rule="supermajority", tally={"rocksdb": 1, "sqlite": 2, "own": 0},
+        first, id="q9zt6b5n", address="ucxl://agent-a:architect@search:index/decisions/q9zt6b5n", title="Which storage engine for the new index?", options=("rocksdb", "sqlite", "own"), kind="code", rule="supermajority", tally={"rocksdb": 1, "sqlite": 2, "own": 0},
         votes=(vote("agent-a", "sqlite"), vote("agent-b", "rocksdb"), vote("agent-c", "sqlite"), vote("alice", "")), may_vote="You were enrolled after it was proposed (roster version 9).", at=at(3000), time_left_s=600.0,
     )  # fmt: skip
     return (first, second, third)
@@ -222,6 +222,7 @@ class FakeSource:
         self.retried = 0
         self.watched: set[str] = set()
         self.stay_away = False
+        self.mute = False
         self.rooms: dict[str, list[s.Message]] = {"cache": room_messages()}
         self.slices: dict[str, Any] = {
             "status": status(), "election": election(), "members": members(), "peers": peers(), "rooms": rooms(), "decisions": decisions(),
@@ -257,7 +258,10 @@ class FakeSource:
             return
         store.connect("attached")
         self.push_all()
-        await asyncio.Event().wait()
+        while True:
+            if not self.mute:
+                store.hear()
+            await asyncio.sleep(0.5)
 
     async def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
         given = params or {}

@@ -7,7 +7,10 @@ import pytest
 
 from agent_core import shapes as s
 from agent_core.errors import Refused
+from chorus_hap.panes.addresses import links_of
+from chorus_hap.panes.ucxl import UcxlPane
 from chorus_hap.widgets.grid import Grid
+from chorus_hap.widgets.lines import clock
 from chorus_hap.widgets.stream import StreamView
 from tests.console.conftest import Drive, Driven
 from tests.console.fake import ME, FakeSource, decisions, leader, log_entry, status, traffic
@@ -29,7 +32,7 @@ LANDMARKS = {
     "4": ("Roster · 4 members, 3 voters", "architect", "alice you", "coordination"),
     "5": ("Rooms · 3", "cache · 5 messages", "disagree (blocking)", "Deploy window is tonight"),
     "6": ("Decisions · 2 open", "Adopt TinyLFU", "vote!", "provisional: 2 approve"),
-    "7": ("Addresses · 3", "trace.md", "Versions · 2", "~~1", "Cited by"),
+    "7": ("Addresses · 3", "trace.md", "Versions · 2", "~~1", "Who decided it, and why"),
     "9": ("Log", "what entry 59 says", "128 entries held"),
     "!": ("Waiting for you · 2", "mention", "Adopt TinyLFU in the search cache: your vote"),
 }
@@ -96,7 +99,7 @@ def test_without_a_majority_it_says_what_still_works(drive: Drive) -> None:
             "status",
             status(voters=s.Voters(total=3, reachable=1, quorum=2), state="no_quorum", leader=leader(certain=False)),
         )
-        await c.see("Only 1 of 3 voters can be reached; 2 make a majority.", "no quorum")
+        await c.see("Only 1 of 3 voters can be reached; 2 make a majority.", "no majority")
         await c.press("2")
         await c.see("Nobody can be elected")
 
@@ -108,14 +111,31 @@ def test_a_node_that_is_away_dims_the_panes_and_disables_actions_with_the_reason
         await c.press("6")
         await c.see("Adopt TinyLFU")
         c.app.store.connect("away", "starting it again")
-        await c.see("node away for")
+        await c.see("away for")
         assert c.app.look.away
         await c.see("Adopt TinyLFU")
         await c.press("v")
         await c.see("The node is away; this works again as soon as it is back.")
         c.app.store.connect("attached")
+        await c.wait(lambda: not c.app.look.away)
         await c.see("follower")
-        assert not c.app.look.away
+
+    drive(job)
+
+
+def test_a_node_that_tells_nothing_is_not_believed(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        await c.see("1 more may go")
+        c.node.mute = True
+        await c.wait(lambda: c.app.store.connection.state == "silent", 10)
+        await c.see("silent for", "last known agent-b", "when the node last told", "s old")
+        assert "1 more may go" not in c.screen()
+        await c.press("p")
+        await c.see("The node doesn't answer; this works again as soon as it does.")
+        c.node.mute = False
+        await c.wait(lambda: c.app.store.live)
+        await c.see("1 more may go")
+        assert "s old" not in c.screen()
 
     drive(job)
 
@@ -271,6 +291,39 @@ def test_ucxl_versions_and_diff(drive: Drive) -> None:
     drive(job)
 
 
+def test_an_address_leads_to_the_decision_on_it(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        await c.press("7")
+        await c.see("Who decided it, and why", "measured gain of 12")
+        await c.press("o")
+        await c.see("Decision dcs7k2qa", "Your vote")
+
+    drive(job, size=(160, 48))
+
+
+def test_several_links_are_asked_about(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        pane = c.app.pane
+        assert pane is not None
+        await c.press("7")
+        await c.see("Who decided it, and why")
+        content = await UcxlPane.ask(
+            c.app.pane, "ucxl.get", s.Content, address="ucxl://agent-a:architect@search:cache/trace.md"
+        )  # type: ignore[arg-type]
+        cited = msgspec.structs.replace(content, cited_by=(*content.cited_by, "room:cache/m1"))
+        assert [(link.pane, link.target) for link in links_of(cited, decisions())] == [
+            ("decisions", "dcs7k2qa"),
+            ("hmmm", "cache/m1"),
+        ]
+        c.app.pane._content = cited  # type: ignore[union-attr]
+        await c.press("o")
+        await c.see("Go where?", "message cache/m1")
+        await c.press("down", "enter")
+        await c.see("cache · 5 messages", "disagree (blocking)")
+
+    drive(job, size=(160, 48))
+
+
 def test_read_only_takes_every_change_away_and_says_why(drive: Drive) -> None:
     async def job(c: Driven) -> None:
         await c.see("read-only")
@@ -370,7 +423,7 @@ def test_the_first_paint_is_from_disk_and_says_as_of_when(drive: Drive) -> None:
     }
 
     async def job(c: Driven) -> None:
-        await c.see("as of", ":41")
+        await c.see(f"as of {clock(str(offline['as_of']), seconds=False)}")
         await c.press("6")
         await c.see("Adopt TinyLFU")
         await c.press("v")
