@@ -367,7 +367,8 @@ class Leading(Voting):
         if not followed or self.reigning:
             self.chain_moved(now)
             return
-        ok = self.log.holds(append.prev_number, append.prev_hash) and self.log.extend(acts)
+        own = all(h.act.author == sender for h in acts if h.term == self.term)  # a leader writes in nobody else's name
+        ok = own and self.log.holds(append.prev_number, append.prev_hash) and self.log.extend(acts)
         last = acts[-1] if ok and acts else None
         mine = [h for h in acts if ok and h.term == self.term]
         self.chain_moved(now)

@@ -13,6 +13,7 @@ from agent_core.election.chain import ActChain, parse_act
 from agent_core.election.links import OUTBOX_BYTES, Link
 from agent_core.election.messages import (
     Announce,
+    Append,
     Candidacy,
     Certificate,
     HeartbeatAck,
@@ -184,3 +185,23 @@ def test_strangers_that_come_and_go_are_forgotten() -> None:
         seen.down(f"x{n}", 2.0)
     assert len(seen) <= MAX_SEEN
     assert seen.share("member", 2.0) == 0.5
+
+
+def test_a_leader_gets_no_act_acknowledged_that_it_writes_in_another_name() -> None:
+    world, node = led()
+    world.run_until(world.now + 1)
+    voter, other = others(world, node)
+    log = voter.machine.log
+    for author in (other.peer_id, node.peer_id):
+        data = ActData(
+            cluster=voter.chain.cluster_id,
+            term=voter.machine.term,
+            number=log.number + 1,
+            prev=log.hash,
+            kind=ActKind.POLICY,
+            payload=msgspec.Raw(b'{"policy":"invite"}'),
+        )
+        raw = make_entry(author, 900, EPOCH_MS, Draft(ACT, data)).raw
+        before = log.number
+        voter.message(node.peer_id, Append(voter.machine.term, log.number, log.hash, (raw,), ()))
+        assert (log.number > before) == (author == node.peer_id)
