@@ -25,7 +25,16 @@ from agent_core.election.messages import (
     Resign,
     Vote,
 )
-from agent_core.election.model import Committed, DurableState, Score, State, StateChanged, Timings, Trigger
+from agent_core.election.model import (
+    AppendCommit,
+    Committed,
+    DurableState,
+    Score,
+    State,
+    StateChanged,
+    Timings,
+    Trigger,
+)
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import DialResult
 from agent_core.roster.model import Roster
@@ -78,7 +87,14 @@ class ElectionMachine(Leading):
             Challenge: self.on_challenge,
         }
         self.chain_moved(now)
+        self._write_again()
         self._show(now)
+
+    def _write_again(self) -> None:
+        """Put what is proven here and in no feed yet into this node's own: else a node without a vote keeps it to itself for good."""
+        _, proofs = self.chain.loose()
+        if proofs:
+            self.emit(AppendCommit(max(proofs, key=lambda p: p.number)))
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 

@@ -167,14 +167,14 @@ class World:
         if type(message) is Vote:
             self.check.vote(message)
             self._echo(sender, message)
+            self.faults.voted(message.term)
         if self.tell is not None and type(message) not in QUIET:
             self.note(f"{sender} to {to}: {shown(message)}")
         source, target = self.nodes[sender], self.nodes[to]
         if to not in source.connected:
             return
         if not self.reachable(sender, to):
-            if self.rng.random() < 0.5:
-                self._held.append((source, source.incarnation, target, target.incarnation, message))
+            self._hold(source, target, message)
             return
         if self.faulty and self.rng.random() < self.loss:
             return
@@ -184,12 +184,19 @@ class World:
 
     def _deliver(self, sender: str, to: str, message: AnyMessage) -> None:
         node = self.nodes[to]
-        if not node.alive or not self.reachable(sender, to):
+        if not self.reachable(sender, to):
+            self._hold(self.nodes[sender], node, message)
+            return
+        if not node.alive:
             return
         if node.paused_until > self.now:
             self.later(node, self._awake(node), node.message, sender, message)
         else:
             node.message(sender, message)
+
+    def _hold(self, source: Node, target: Node, message: AnyMessage) -> None:
+        if self.rng.random() < 0.7:
+            self._held.append((source, source.incarnation, target, target.incarnation, message))
 
     def _echo(self, voter: str, vote: Vote) -> None:
         """Now and then a voter's vote of another cluster comes along: one of the same members, whose terms ran as high."""

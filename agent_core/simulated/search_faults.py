@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from agent_core.network import DialResult
@@ -11,6 +12,14 @@ from agent_core.network import DialResult
 if TYPE_CHECKING:
     from agent_core.simulated.search import World
     from agent_core.simulated.search_node import Node
+
+
+class Moment(Enum):
+    """What a leader did just before something goes wrong."""
+
+    COMMITTED = "committed"
+    APPENDED = "appended"
+    BEAT = "beat"
 
 
 class Faults:
@@ -34,6 +43,7 @@ class Faults:
         #: How soon a connection that broke silently is noticed, at the latest (s).
         self.notice_s = temper.choice((0.5, 3.0, 10.0))
         self._losses = 0
+        self._frozen: Node | None = None
         #: The faults that happened, in order.
         self.happened: list[str] = []
 
@@ -84,13 +94,35 @@ class Faults:
         elif victim.alive:
             world.later(victim, world.now, self.rebuild, victim, name)
 
-    def worst_moment(self, node: Node) -> None:
-        """A leader has just learnt what nobody else knows yet: that is when it may fall silent."""
+    def worst_moment(self, node: Node, moment: Moment) -> None:
+        """A leader has just done something: now and then that is when it falls silent.
+
+        Args:
+            node: the leader.
+            moment: what it did.
+        """
         self._betrayals += 1
         name = f"b{self._betrayals}"
-        if self._world.faulty and not self._left_out(name):
-            self.happened.append(name)
-            self._betray(node, random.Random(f"{self._seed} {name}"), name)
+        if not self._world.faulty or not node.alive or self._left_out(name):
+            return
+        rng = random.Random(f"{self._seed} {name}")
+        self.happened.append(name)
+        if moment is Moment.COMMITTED:
+            self._betray(node, rng, name)
+        elif moment is Moment.APPENDED:
+            self._freeze(node, rng, name)
+        else:
+            self._stall(node, rng, name)
+
+    def voted(self, term: int) -> None:
+        """A vote went out: what a frozen leader of an earlier term said last arrives now of all times."""
+        world, frozen = self._world, self._frozen
+        if frozen is None or term <= frozen.machine.term or not world.faulty:
+            return
+        self._frozen = None
+        mended = world.now + world.rng.uniform(0.0, 0.02)
+        frozen.paused_until = min(frozen.paused_until, mended + world.rng.uniform(0.02, 0.3))
+        world.at(mended, world.mend)
 
     # --- the kinds ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +156,13 @@ class Faults:
             node.paused_until = max(node.paused_until, self._world.now + for_s)
 
     def cut(
-        self, first: Node, rng: random.Random, why: str = "", alone: bool = False, for_s: float | None = None
+        self,
+        first: Node,
+        rng: random.Random,
+        why: str = "",
+        alone: bool = False,
+        for_s: float | None = None,
+        noticed: bool = True,
     ) -> None:
         """Cut the network in two; connections break when somebody notices."""
         world = self._world
@@ -136,7 +174,7 @@ class Faults:
         world.group = dict.fromkeys(inside, 1)
         for a in world.nodes.values():
             for b in sorted(a.connected):
-                if not world.reachable(a.peer_id, b):
+                if noticed and not world.reachable(a.peer_id, b):
                     world.later(a, world.now + world.rng.random() * self.notice_s, self._noticed, a, b)
         drawn_s = rng.choice((0.5, 5.0, 8.0)) * rng.uniform(0.5, 1.5)
         length_s = drawn_s if for_s is None else for_s
@@ -164,9 +202,16 @@ class Faults:
         """A leader says its last word and stops; what it said is under way until the others have another leader."""
         if self._world.group or not node.alive:
             return
-        for_s = rng.uniform(3.5, 7.0)
-        self.cut(node, rng, why, alone=True, for_s=for_s)
+        for_s = rng.uniform(4.0, 8.0)
+        self.cut(node, rng, why, alone=True, for_s=for_s, noticed=False)
         self.pause(node, for_s + rng.uniform(0.1, 1.0), why)
+        self._frozen = node
+
+    def _stall(self, node: Node, rng: random.Random, why: str) -> None:
+        """A leader stops with acknowledgements on their way to it, and is cut off when it goes on."""
+        for_s = rng.uniform(0.3, 2.5)
+        self.pause(node, for_s, why)
+        self._world.at(self._world.now + for_s - 0.001, self.cut, node, rng, why, True, rng.uniform(3.0, 8.0))
 
     def rebuild(self, node: Node, why: str = "") -> None:
         """The node's mesh is rebuilt: it drops its claim first, then its connections close and its port refuses a while."""

@@ -12,12 +12,13 @@ from agent_core.election.acts import ACT, ACT_COMMIT, CommitData
 from agent_core.election.chain import ActChain
 from agent_core.election.core import Send
 from agent_core.election.machine import ElectionMachine
-from agent_core.election.messages import AnyMessage
+from agent_core.election.messages import AnyMessage, Append, Heartbeat
 from agent_core.election.model import AppendAct, AppendCommit, DurableState, Persist, Probe, Score, StateChanged
 from agent_core.feeds.model import Draft, Entry
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.network import DialResult
 from agent_core.simulated.search_fakes import EPOCH_MS, FakeSigner, FakeVerifier, make_entry
+from agent_core.simulated.search_faults import Moment
 
 if TYPE_CHECKING:
     from agent_core.simulated.search import World
@@ -222,6 +223,10 @@ class Node:
     def after_input(self) -> None:
         """Carry out what the machine wants, check the invariants, set the timer."""
         out = self.machine.take()
+        said = {type(o.message) for o in out if type(o) is Send} if self.machine.reign is not None else ()
+        for kind, moment, odds in _MOMENTS:
+            if kind in said and self.world.rng.random() < odds:
+                self.world.at(self.world.now, self.world.faults.worst_moment, self, moment)
         while out:
             for output in out:
                 if type(output) is Send:
@@ -242,7 +247,7 @@ class Node:
             self._revision = self.chain.revision
             self.world.check.committed(self)
             if self.machine.reign is not None and self.world.rng.random() < 0.05:
-                self.world.at(self.world.now, self.world.faults.worst_moment, self)
+                self.world.at(self.world.now, self.world.faults.worst_moment, self, Moment.COMMITTED)
         if self.doubt and not self.machine.doubt:
             self.doubt = ""
             self.world.note(f"{self.peer_id} is trusted again")
@@ -286,6 +291,10 @@ class Node:
         self._writes.remove(write)
         write()
         done()
+
+
+#: After what a leader says it may fall silent at the worst moment, and how often.
+_MOMENTS = ((Append, Moment.APPENDED, 0.01), (Heartbeat, Moment.BEAT, 0.01))
 
 
 def _nothing() -> None:

@@ -243,3 +243,26 @@ def test_an_act_the_feed_refuses_ends_the_term() -> None:
     assert reign.appending is not None
     node.machine.act_failed(reign.appending, node.local())
     assert not node.machine.leading(node.local())
+
+
+def test_what_was_committed_just_before_a_crash_is_in_a_feed_after_it() -> None:
+    world, node = led()
+    follower = others(world, node)[0]
+    propose(node, ActKind.POLICY, POLICY)
+    appended = node._append_commit
+    node._append_commit = lambda data: None  # type: ignore[method-assign]  # ends between the proof and its entry
+    world.run_until(world.now + 1)
+    world.faults.crash(node, 1000)
+    node._append_commit = appended  # type: ignore[method-assign]
+    assert node.durable.proofs
+    feed = node.store[(node.peer_id, 0)]
+    before = len(feed)
+    node.start()
+    world.run_until(world.now + 1)
+    (commit,) = feed[before:]
+    assert commit.header.type == "act.commit"
+    assert follower.chain.tip_number == node.chain.tip_number
+    world.faults.crash(node, 1000)
+    node.start()
+    world.run_until(world.now + 1)
+    assert len(feed) == before + 1, "once is enough"
