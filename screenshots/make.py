@@ -19,6 +19,7 @@ from agent_core.errors import ChorusError
 from chorus_hap.tour import TIMINGS, Daemon, mesh
 
 HERE = Path(__file__).parent
+TRACE = "ucxl://agent-a:agent@search:cache/trace.md"
 SIZES = {"": (132, 38), "-80x24": (80, 24)}
 #: Pane, key, and what its picture must show.
 PANES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -28,7 +29,7 @@ PANES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("members", "4", ("Roster", "agent-c")),
     ("hmmm", "5", ("Rooms", "search-cache", "TinyLFU")),
     ("decisions", "6", ("Adopt TinyLFU", "provisional")),
-    ("ucxl", "7", ("Addresses", "Versions", "trace.md")),
+    ("ucxl", "7", ("Addresses", "Versions · 2", "0.83")),
     ("log", "9", ("Log", "hmmm")),
 )
 
@@ -36,7 +37,7 @@ PANES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def populate(daemons: list[Daemon]) -> None:
     """A discussion, an address with two versions, a decision and its first votes."""
     a, b, c = daemons
-    trace = "ucxl://agent-a:agent@search:cache/trace.md"
+    trace = TRACE
     for text in (
         "# Trace\n\n- 4.1 M requests\n- hit rate **0.71**\n",
         "# Trace\n\n- 4.1 M requests\n- hit rate **0.71**, with TinyLFU **0.83**\n",
@@ -160,7 +161,11 @@ async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int]
             await pilot.press(key)
             if name == "hmmm":
                 await app.show_pane("hmmm", "search-cache")
-                await pilot.pause()
+            elif name == "ucxl":
+                await app.show_pane("ucxl", TRACE)
+            elif name == "election":
+                await wait(lambda: any(v.score for v in store.value("election").ballots), "The voters' scores")
+            await pilot.pause()
 
             def shown(texts: tuple[str, ...] = texts) -> bool:
                 picture = app.export_screenshot().replace("&#160;", " ")
