@@ -157,6 +157,42 @@ class Election(Shape, frozen=True, kw_only=True):
     trigger: str = ""
 
 
+class SignedVote(Shape, frozen=True, kw_only=True):
+    """One vote of a certificate: ``good`` if a voter of its roster signed it for that leader."""
+
+    voter: str  #: peer id
+    agent_id: str
+    good: bool
+
+
+class CertificateCheck(Shape, frozen=True, kw_only=True):
+    """What checking the certificate of a past term came to; ``text`` says it in one sentence."""
+
+    term: int
+    ok: bool
+    leader: str
+    peer_id: str
+    roster: int  #: version that the votes are counted against; -1 if none could be read
+    votes: tuple[SignedVote, ...]
+    trigger: str
+    at: str
+    text: str
+
+
+class RosterChange(Shape, frozen=True, kw_only=True):
+    """One act of the roster's history."""
+
+    number: int
+    term: int
+    at: str
+    kind: str
+    who: str  #: agent id whom it concerns; empty if nobody
+    peer_id: str
+    by: str  #: the admin whose act it is
+    text: str
+    voters: int  #: how many voters there are from then on
+
+
 # --- traffic, log, attention ------------------------------------------------------------------------------------------
 
 

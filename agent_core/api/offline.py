@@ -13,6 +13,7 @@ from agent_core.api.reading import Reading
 from agent_core.api.registry import operation, operations_of
 from agent_core.api.requests import ListRequest, Nothing, RoomRequest, TailRequest
 from agent_core.clock import ZERO, rfc3339, unpack, wall_ms
+from agent_core.election.views import timeline
 from agent_core.errors import InvalidInput, NoNode
 from agent_core.feeds.audit import audit
 from agent_core.feeds.store import Store
@@ -182,8 +183,11 @@ class Offline:
         )
 
     def _election(self) -> Election:
-        committed = self._folds.chain.committed
-        number = committed[-1].number if committed else -1
+        chain = self._folds.chain
+        number = chain.tip_number
+        terms = timeline(chain.timeline(), self._context())
+        led = next((t for t in terms if t.certified), None)
+        last = f" The last leader in this store is {led.leader}, of term {led.term}." if led else ""
         return Election(
             leader=None,
             term=self._term(),
@@ -192,10 +196,10 @@ class Offline:
             timeout_s=0.0,
             voters=self._voters(),
             ballots=(),
-            timeline=(),
+            timeline=terms,
             last_act=number,
             committed_act=number,
-            why="No node runs on this home, so nobody here knows who leads now.",
+            why=f"No node runs on this home, so nobody here knows who leads now.{last}",
         )
 
 

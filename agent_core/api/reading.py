@@ -16,13 +16,18 @@ from agent_core.api.requests import (
     Nothing,
     RoomRequest,
     TailRequest,
+    TermRequest,
 )
 from agent_core.decisions import views as decision_views
+from agent_core.election.verify import certificate
 from agent_core.hmmm import views as room_views
 from agent_core.hmmm.model import META_ROOM
+from agent_core.identity.signing import Ed25519Verifier
+from agent_core.roster.history import history
 from agent_core.shapes import (
     AddressInfo,
     Attention,
+    CertificateCheck,
     Content,
     Decision,
     Diff,
@@ -33,6 +38,7 @@ from agent_core.shapes import (
     PeerInfo,
     Room,
     RoomView,
+    RosterChange,
     Status,
     Version,
 )
@@ -64,6 +70,11 @@ class Reading:
         leader = status.leader.peer_id if status.leader and status.leader.certain else ""
         return views.members(self._sources.context(), self._sources.entries, leader)
 
+    @operation("members.log")
+    def members_log(self, request: Nothing) -> tuple[RosterChange, ...]:
+        """Every committed change of the roster, oldest first."""
+        return history(self._sources.context())
+
     @operation("attention")
     def attention(self, request: Nothing) -> tuple[Attention, ...]:
         """What waits for the person."""
@@ -73,6 +84,11 @@ class Reading:
     def election_show(self, request: Nothing) -> Election:
         """Who leads, in which term, and why: one consistent read."""
         return self._sources.election()
+
+    @operation("election.verify")
+    def election_verify(self, request: TermRequest) -> CertificateCheck:
+        """Check the certificate of a past term by what is held here."""
+        return certificate(request.term, self._sources.context(), Ed25519Verifier())
 
     @operation("hmmm.rooms")
     def hmmm_rooms(self, request: Nothing) -> tuple[Room, ...]:

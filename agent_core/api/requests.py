@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from agent_core.shapes import Shape
 
 
@@ -37,6 +41,12 @@ class TriggerRequest(Shape, frozen=True, kw_only=True):
     """Why an election is asked for."""
 
     reason: str = ""
+
+
+class TermRequest(Shape, frozen=True, kw_only=True):
+    """A term."""
+
+    term: Annotated[int, Meta(ge=0, lt=2**53)]
 
 
 class RoomRequest(Shape, frozen=True, kw_only=True):

@@ -102,12 +102,17 @@ def election(snapshot: Snapshot, ctx: ViewContext) -> shapes.Election:
         timeout_s=snapshot.timings.timeout_s,
         voters=voters(snapshot),
         ballots=tuple(_ballot(snapshot, ctx, v) for v in snapshot.voters),
-        timeline=tuple(_term(r, ctx) for r in reversed(snapshot.timeline[-TIMELINE:])),
+        timeline=timeline(snapshot.timeline, ctx),
         last_act=snapshot.last_act,
         committed_act=snapshot.committed_act,
         why=why(snapshot, ctx),
         trigger=snapshot.trigger,
     )
+
+
+def timeline(records: Sequence[TermRecord], ctx: ViewContext) -> tuple[shapes.TermInfo, ...]:
+    """The newest terms, newest first."""
+    return tuple(_term(record, ctx) for record in reversed(records[-TIMELINE:]))
 
 
 def _ballot(snapshot: Snapshot, ctx: ViewContext, voter: str) -> shapes.VoterInfo:

@@ -30,8 +30,8 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("status", "status", "who you are, who leads, whom you reach"),
     Command("peers", "members", "live connections"),
-    Command("members", "members", "the enrolled members of the cluster"),
-    Command("election", "election", "who leads: show, watch, trigger, resign", group=True),
+    Command("members", "members", "the enrolled members of the cluster, and how they came: log", group=True),
+    Command("election", "election", "who leads: show, why, verify, watch, trigger, resign", group=True),
     Command("hmmm", "hmmm", "rooms and messages: rooms, show, post, watch", group=True),
     Command("decisions", "decisions", "list, show, propose, vote, withdraw, watch", group=True),
     Command("decide", "decisions", "the same as decisions", group=True, alias_of="decisions"),

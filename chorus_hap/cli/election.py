@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import typer
 
-from agent_core.shapes import Election
+from agent_core.shapes import CertificateCheck, Election
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.output import Cell, Output, clean, span, when
 from chorus_hap.cli.run import here
@@ -18,6 +18,42 @@ def show(context: typer.Context) -> None:
     """Print leader, term, voters and the last terms."""
     run = here(context)
     _print(run.out, run.read(Election, "election.show"))
+
+
+@app.command()
+def why(context: typer.Context) -> None:
+    """Say in words who leads and why, and why not this node."""
+    run = here(context)
+    now = run.read(Election, "election.show")
+    if run.out.json:
+        run.out.data(_Why(now.why, now.term, now.leader.agent_id if now.leader else "", now.state, now.trigger))
+    else:
+        run.out.line(clean(now.why))
+
+
+class _Why(msgspec.Struct):
+    why: str
+    term: int
+    leader: str
+    state: str
+    trigger: str
+
+
+@app.command()
+def verify(
+    context: typer.Context, term: int = typer.Argument(help="the term, as in `election show`", min=0, metavar="TERM")
+) -> int:
+    """Check by the votes in the store who led a past term; exit 1 when that can't be confirmed."""
+    run = here(context)
+    found = run.read(CertificateCheck, "election.verify", term=term)
+    if run.out.json:
+        run.out.data(found)
+        return 0 if found.ok else 1
+    run.out.line(Cell(clean(found.text), "good" if found.ok else "bad"))
+    for vote in found.votes:
+        mark = Cell("  signed   ", "good") if vote.good else Cell("  not good ", "bad")
+        run.out.line(mark, Cell(clean(vote.agent_id), "name"), Cell(f"  {clean(vote.voter)}", "dim"))
+    return 0 if found.ok else 1
 
 
 @app.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from agent_core.shapes import MemberInfo, PeerInfo
-from chorus_hap.cli.output import Cell, clean, span, when
+from agent_core.shapes import MemberInfo, PeerInfo, RosterChange
+from chorus_hap.cli.app import new_group
+from chorus_hap.cli.output import Cell, clean, one_line, span, when
 from chorus_hap.cli.run import here
 
 
@@ -35,8 +36,14 @@ def peers(context: typer.Context) -> None:
     )
 
 
+app = new_group("Who belongs to the cluster.")
+
+
+@app.callback(invoke_without_command=True)
 def members(context: typer.Context) -> None:
-    """Print the roster."""
+    """Print the roster, or with `log` its history."""
+    if context.invoked_subcommand is not None:
+        return
     run = here(context)
     found = run.read(tuple[MemberInfo, ...], "members")
     if run.out.json:
@@ -60,6 +67,34 @@ def members(context: typer.Context) -> None:
             for m in found
         ),
         "No members: this node belongs to no cluster yet.",
+    )
+
+
+@app.command()
+def log(context: typer.Context) -> None:
+    """Print every change of the roster, oldest first."""
+    run = here(context)
+    found = run.read(tuple[RosterChange, ...], "members.log")
+    if run.out.json:
+        for change in found:
+            run.out.data(change)
+        return
+    run.out.table(
+        ("act", "term", "at", "kind", "who", "what", "by", "voters"),
+        (
+            (
+                str(c.number),
+                str(c.term),
+                when(c.at),
+                c.kind,
+                Cell(clean(c.who) or "-", "name"),
+                one_line(c.text),
+                clean(c.by),
+                str(c.voters),
+            )
+            for c in found
+        ),
+        "No history: this node belongs to no cluster yet.",
     )
 
 

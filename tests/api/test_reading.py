@@ -28,7 +28,8 @@ def an_entry(seq: int, author: str = ME, text: str = "hello") -> Entry:
 def test_every_operation_of_the_brief_is_there_once() -> None:
     assert set(OPERATIONS) == {
         *("status", "peers", "members", "attention", "shhh.check", "session.end_preview", "session.keep_running"),
-        *("election.show", "election.trigger", "election.resign", "hmmm.rooms", "hmmm.show", "hmmm.post"),
+        *("election.show", "election.verify", "election.trigger", "election.resign", "members.log"),
+        *("hmmm.rooms", "hmmm.show", "hmmm.post"),
         *("decisions.list", "decisions.show", "decisions.propose", "decisions.vote", "decisions.withdraw"),
         *("ucxl.get", "ucxl.put", "ucxl.delete", "ucxl.ls", "ucxl.log", "ucxl.diff"),
         *("log.tail", "log.verify", "log.purge"),
