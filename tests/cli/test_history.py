@@ -41,7 +41,8 @@ async def home(tmp_path: Path) -> Path:
         nonlocal cluster, prev, number
         number += 1
         raw = msgspec.Raw(msgspec.json.encode(payload))
-        data = ActData(cluster=cluster, term=term, number=number, prev=prev, kind=kind, payload=raw)
+        cert = payload.certificate.digest if isinstance(payload, TermPayload) else ""
+        data = ActData(cluster=cluster, term=term, number=number, prev=prev, cert=cert, kind=kind, payload=raw)
         (entry,) = await feeds.append([Draft(ACT, data)])
         prev = entry.hash.hex()
         if number == 0:
