@@ -69,7 +69,7 @@ class World:
         self.counted = Counted()
         self.check = Checker(self)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._number = 0
+        self._number = self._connections = 0
         self.events = 0
         self.faulty = True
         #: Told what happens, one line each, with the time in front.
@@ -238,13 +238,13 @@ class World:
         """Connect a node with everybody it can reach."""
         for peer in self.nodes.values():
             if peer is not node and peer.alive and self.reachable(node.peer_id, peer.peer_id):
-                at = self.now + self.delay()
-                self.later(node, at, self._connected, node, peer.peer_id, peer.incarnation)
-                self.later(peer, at, self._connected, peer, node.peer_id, node.incarnation)
+                at, self._connections = self.now + self.delay(), self._connections + 1
+                self.later(node, at, self._connected, node, peer.peer_id, peer.incarnation, self._connections)
+                self.later(peer, at, self._connected, peer, node.peer_id, node.incarnation, self._connections)
 
-    def _connected(self, node: Node, peer: str, incarnation: int) -> None:
+    def _connected(self, node: Node, peer: str, incarnation: int, connection: int) -> None:
         if self.nodes[peer].incarnation == incarnation and self.reachable(node.peer_id, peer):
-            node.connect(peer)
+            node.connect(peer, connection)
 
     def offer(self, source: str, to: str) -> None:
         """Tell a peer of new entries."""

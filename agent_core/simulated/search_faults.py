@@ -136,10 +136,12 @@ class Faults:
         node.crash()
         for peer in watchers:
             if world.reachable(node.peer_id, peer.peer_id):
-                world.later(peer, world.now + world.delay(), peer.disconnect, node.peer_id, True)
+                world.later(
+                    peer, world.now + world.delay(), peer.disconnect, node.peer_id, True, peer.connected[node.peer_id]
+                )
             else:
                 noticed = world.now + world.rng.random() * self.notice_s
-                world.later(peer, noticed, peer.disconnect, node.peer_id, False)
+                world.later(peer, noticed, peer.disconnect, node.peer_id, False, peer.connected[node.peer_id])
         world.at(world.now + for_s, self.restart, node)
 
     def restart(self, node: Node) -> None:
@@ -218,11 +220,13 @@ class Faults:
         world = self._world
         world.note(f"{why}: the mesh of {node.peer_id} is rebuilt")
         node.rebuild_mesh()
-        gone, node.connected = node.connected, set()
+        gone, node.connected = node.connected, {}
         for name in sorted(gone):
             peer = world.nodes[name]
             if peer.alive:
-                world.later(peer, world.now + world.delay(), peer.disconnect, node.peer_id, True)
+                connection = peer.connected.get(node.peer_id)
+                if connection is not None:
+                    world.later(peer, world.now + world.delay(), peer.disconnect, node.peer_id, True, connection)
                 world.later(peer, world.now + world.delay(), peer.probed, node.peer_id, DialResult.REFUSED)
         world.at(world.now + world.rng.uniform(0.5, 1.5), self._rebuilt, node)
 

@@ -94,7 +94,9 @@ class Load:
             return ActKind.VOTER_ADD, VoterPayload(peer_id=doubted[0].peer_id, trusts=doubted[0].doubt)
         if outside and roll < 0.5:
             return ActKind.VOTER_ADD, VoterPayload(peer_id=world.rng.choice(outside))
-        if roll < 0.15 and len(voters) > 3:
+        # One at a time, so that three are left: of two, one whose home is restored would be one too many.
+        settled = node.machine.reign is not None and not node.machine.reign.queue and not node.machine.log.suffix
+        if roll < 0.15 and len(voters) > 3 and settled:
             return ActKind.VOTER_REMOVE, VoterPayload(peer_id=world.rng.choice(voters))
         if roll < 0.4 and decisions:
             cut = tuple(Head(author=a, epoch=e, size=len(f), root="") for (a, e), f in sorted(node.store.items()))

@@ -67,7 +67,8 @@ class Node:
         self.alive = False
         self.incarnation = 0
         self.paused_until = 0.0
-        self.connected: set[str] = set()
+        #: Peers with an open connection, and which that is.
+        self.connected: dict[str, int] = {}
         self.timer_at = float("inf")
         self.claim: float | None = None
         self._revision = -1
@@ -151,15 +152,18 @@ class Node:
         self.machine.tick(self.local())
         self.after_input()
 
-    def connect(self, peer_id: str) -> None:
-        if peer_id not in self.connected:
-            self.connected.add(peer_id)
+    def connect(self, peer_id: str, connection: int) -> None:
+        fresh = peer_id not in self.connected
+        self.connected[peer_id] = connection
+        if fresh:
             self.machine.peer_connected(peer_id, self.local())
             self.after_input()
 
-    def disconnect(self, peer_id: str, closed_by_remote: bool) -> None:
-        if peer_id in self.connected:
-            self.connected.discard(peer_id)
+    def disconnect(self, peer_id: str, closed_by_remote: bool, connection: int | None = None) -> None:
+        """A connection closed; nothing happens if it has been replaced by another since."""
+        known = self.connected.get(peer_id)
+        if known is not None and connection in (None, known):
+            del self.connected[peer_id]
             self.machine.peer_disconnected(peer_id, closed_by_remote, self.local())
             self.after_input()
 
