@@ -167,7 +167,7 @@ class World:
         if type(message) is Vote:
             self.check.vote(message)
             self._echo(sender, message)
-            self.faults.voted(message.term)
+            self.faults.voted(message)
         if self.tell is not None and type(message) not in QUIET:
             self.note(f"{sender} to {to}: {shown(message)}")
         source, target = self.nodes[sender], self.nodes[to]

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from agent_core.election.messages import Vote
 from agent_core.network import DialResult
 
 if TYPE_CHECKING:
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class Moment(Enum):
-    """What a leader did just before something goes wrong."""
+    """What a leader, or whoever becomes one, did just before something goes wrong."""
 
     COMMITTED = "committed"
     APPENDED = "appended"
     BEAT = "beat"
+    WON_A_VOTE = "won a vote"  #: a candidate
 
 
 class Faults:
@@ -111,13 +113,17 @@ class Faults:
             self._betray(node, rng, name)
         elif moment is Moment.APPENDED:
             self._freeze(node, rng, name)
+        elif moment is Moment.WON_A_VOTE:
+            self._betray(node, rng, name, remembers=True)
         else:
             self._stall(node, rng, name)
 
-    def voted(self, term: int) -> None:
-        """A vote went out: what a frozen leader of an earlier term said last arrives now of all times."""
+    def voted(self, vote: Vote) -> None:
+        """A vote went out: what a frozen leader of an earlier term said last arrives now of all times, or the power fails."""
         world, frozen = self._world, self._frozen
-        if frozen is None or term <= frozen.machine.term or not world.faulty:
+        if vote.voter != vote.candidate and world.rng.random() < 0.01:
+            world.at(world.now, self.worst_moment, world.nodes[vote.candidate], Moment.WON_A_VOTE)
+        if frozen is None or vote.term <= frozen.machine.term or not world.faulty:
             return
         self._frozen = None
         mended = world.now + world.rng.uniform(0.0, 0.02)
@@ -187,13 +193,13 @@ class Faults:
         if not self._world.reachable(node.peer_id, peer):
             node.disconnect(peer, False)
 
-    def _betray(self, node: Node, rng: random.Random, why: str) -> None:
-        """A node falls silent with what it alone knows, and the rest loses its memory or not."""
+    def _betray(self, node: Node, rng: random.Random, why: str, remembers: bool = False) -> None:
+        """A node falls silent with what it alone knows, and forgets it or, if it is to remember, the rest crashes."""
         world = self._world
         if not world.faulty or world.group:
             return
         self.cut(node, rng, why, alone=True)
-        if rng.random() < 0.5:
+        if not remembers and rng.random() < 0.5:
             self.crash(node, rng.uniform(1.0, 6.0), why)
         else:
             for other in world.nodes.values():
