@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,15 @@ docs: install ## write the generated reference pages anew
 
 screenshots: install ## the real console on a real three-node mesh, every pane as SVG
 	@$(BIN)/python -m screenshots.make
+
+SEEDS ?= 1000
+BASE ?= 1
+sim: install ## search SEEDS fault schedules from seed BASE on; replay or shrink one with REPLAY=n or SHRINK=n
+	@$(BIN)/python -m agent_core.simulated.search --seeds $(SEEDS) --base $(BASE) --processes 2 \
+		$(if $(REPLAY),--replay $(REPLAY)) $(if $(SHRINK),--shrink $(SHRINK))
+
+mutants: install ## break every safety rule on purpose and see that the search notices
+	@$(BIN)/python -m tests.simulated.mutants
 
 lock: install ## write requirements.lock anew
 	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \
