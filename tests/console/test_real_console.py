@@ -5,19 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from agent_core.errors import ChorusError
 from chorus_hap.tour import TIMINGS, Daemon, mesh
 from tests.console.terminal import Terminal
+from tests.support.daemons import agreed, messages, revived, status
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.console, pytest.mark.timeout(240)]
 
-T = TypeVar("T")
+SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 48)])
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +37,7 @@ def console(daemons: list[Daemon], home: Path, columns: int, rows: int) -> Termi
     return Terminal(words, columns, rows)
 
 
-def until(ask: Callable[[], T], holds: Callable[[T], bool], timeout_s: float = 15.0) -> T:
-    """Ask until the answer holds.
-
-    Raises:
-        AssertionError: it never did; the last answer is in the message.
-    """
-    end = time.monotonic() + timeout_s
-    answer: Any = None
-    while time.monotonic() < end:
-        try:
-            answer = ask()
-        except ChorusError as error:
-            answer = error
-        else:
-            if holds(answer):
-                return answer
-        time.sleep(0.1)
-    raise AssertionError(f"it never came to hold; last answer: {answer}")
-
-
-@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 48)])
+@SIZES
 def test_a_person_talks_and_votes_from_the_keyboard(
     daemons: list[Daemon], tmp_path: Path, columns: int, rows: int
 ) -> None:
@@ -81,9 +62,9 @@ def test_a_person_talks_and_votes_from_the_keyboard(
         terminal.wait_for("What is signed and sent")
         terminal.press("ctrl+s")
         terminal.wait_for(f"Sent to {room} as")
-        view = until(lambda: daemons[1].call("hmmm.show", room=room), lambda v: bool(v["messages"]))  # type: ignore[index]
-        assert view["messages"][0]["text"] == "Does **this** arrive?"  # type: ignore[index]
-        assert view["messages"][0]["via"] == "console"  # type: ignore[index]
+        (arrived,) = until(lambda: messages(daemons[1], room), 15, "the message on another daemon")
+        assert arrived["text"] == "Does **this** arrive?"
+        assert arrived["via"] == "console"
 
         title = f"Adopt plan {columns}"
         posted = daemons[1].call("decisions.propose", title=title, deadline="5m")
@@ -98,10 +79,12 @@ def test_a_person_talks_and_votes_from_the_keyboard(
         terminal.type("it is sound")
         terminal.press("ctrl+s")
         terminal.wait_for("Voted approve.")
-        decision = until(
-            lambda: daemons[2].call("decisions.show", id=decision_id), lambda d: d["tally"].get("approve") == 1
-        )  # type: ignore[index]
-        (mine,) = [v for v in decision["votes"] if v["choice"]]  # type: ignore[index]
+
+        def counted() -> list[Any]:
+            shown: Any = daemons[2].call("decisions.show", id=decision_id)
+            return [v for v in shown["votes"] if v["choice"]] if shown["tally"].get("approve") == 1 else []
+
+        (mine,) = until(counted, 15, "the vote in another daemon's tally")
         assert mine["reason"] == "it is sound"
 
         terminal.press("esc")
@@ -115,26 +98,31 @@ def test_a_person_talks_and_votes_from_the_keyboard(
         assert terminal.process.poll() == 0, terminal.text()
 
 
-def test_the_new_leader_shows_after_a_kill(daemons: list[Daemon], tmp_path: Path) -> None:
-    with console(daemons, tmp_path / "home", 80, 24) as terminal:
+@SIZES
+def test_the_new_leader_shows_after_a_kill(daemons: list[Daemon], tmp_path: Path, columns: int, rows: int) -> None:
+    old_id, old_term = until(lambda: agreed(daemons), 30, "one leader before the kill")
+    victim = next(d for d in daemons if status(d)["peer_id"] == old_id)
+    others = [d for d in daemons if d is not victim]
+    with console(daemons, tmp_path / "home", columns, rows) as terminal:
         terminal.wait_for("Welcome to chorus-hap", 60)
         terminal.press("enter")
         terminal.wait(lambda screen: "★" in screen.split("\n")[0], "no leader is shown", 60)
         terminal.press("2")
         terminal.wait_for("Timeline")
-        before = daemons[1].wait("leader")["leader"]
-        victim = next(d for d in daemons if d.name == before["agent_id"])  # type: ignore[index]
         terminal.wait_for(f"★ {victim.name}", 30)
         victim.end(signal.SIGKILL)
-        others = [d for d in daemons if d is not victim]
-        after = until(
-            lambda: others[0].call("status"),
-            lambda s: bool(s["leader"]) and s["leader"]["certain"] and s["leader"]["term"] > before["term"],
-            40,
-        )  # type: ignore[index]
-        new = after["leader"]  # type: ignore[index]
+
+        def replaced() -> dict[str, Any] | None:
+            leader = status(others[0])["leader"]
+            return leader if leader and leader["certain"] and leader["term"] > old_term else None
+
+        new: Any = until(replaced, 40, "a new leader")
         terminal.wait(
             lambda screen: f"★ {new['agent_id']}" in screen and f"term {new['term']}" in screen,
             f"the new leader {new} is not shown",
             30,
         )
+    # The mesh is shared: whoever comes next finds it whole.
+    daemons[daemons.index(victim)] = revived(victim)
+    until(lambda: agreed(daemons), 30, "one view with the killed one back")
+    until(lambda: all(status(d)["voters"]["reachable"] == 3 for d in daemons), 30, "three voters in reach")
