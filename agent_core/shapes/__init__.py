@@ -1,0 +1,56 @@
+"""The shapes that leave the node: what each operation takes and gives, what each slice holds. Shapes only grow.
+
+Times are RFC 3339 text, durations end in ``_s``. Faces import this package, so it imports nothing heavy.
+"""
+
+from agent_core.shapes.base import Shape
+from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
+from agent_core.shapes.election import CertificateCheck, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
+from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
+from agent_core.shapes.members import MemberInfo, PeerInfo, RosterChange
+from agent_core.shapes.records import Attention, LogEntry, Traffic
+from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
+from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
+from agent_core.shapes.ucxl import AddressInfo, Content, Diff, PutRequest, Version
+
+__all__ = [
+    "KEYED_SLICES",
+    "STATE_SLICES",
+    "STREAM_SLICES",
+    "AddressInfo",
+    "Attention",
+    "CertificateCheck",
+    "Citation",
+    "Content",
+    "Decision",
+    "Diff",
+    "Election",
+    "Finding",
+    "Health",
+    "Leader",
+    "LogEntry",
+    "MemberInfo",
+    "Message",
+    "PeerInfo",
+    "PostRequest",
+    "Posted",
+    "ProposeRequest",
+    "PutRequest",
+    "Room",
+    "RoomView",
+    "RosterChange",
+    "ScoreParts",
+    "Shape",
+    "SignedVote",
+    "SliceEvent",
+    "Stances",
+    "Status",
+    "TermInfo",
+    "Traffic",
+    "Verification",
+    "Version",
+    "Vote",
+    "VoteRequest",
+    "VoterInfo",
+    "Voters",
+]

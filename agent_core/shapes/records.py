@@ -1,0 +1,45 @@
+"""What passes and what lasts: traffic, the log, what waits for a person."""
+
+from __future__ import annotations
+
+from agent_core.shapes.base import Shape
+
+
+class Traffic(Shape, frozen=True, kw_only=True):
+    """One message as it passed: ``verdict`` is accept, ignore, reject or sent; refused ones have a reason."""
+
+    n: int
+    at: str
+    topic: str
+    type: str
+    sender: str  #: agent id or peer id
+    size: int
+    verdict: str
+    reason: str = ""
+    text: str = ""  #: one line for people
+    raw: str = ""  #: the envelope, pretty JSON, at most 8 KiB
+
+
+class LogEntry(Shape, frozen=True, kw_only=True):
+    """One durable entry as a line of the log."""
+
+    id: str  #: short id
+    key: str  #: author/epoch/seq
+    at: str
+    author: str  #: agent id
+    type: str
+    via: str
+    text: str
+    body: str  #: present, or the reason why it is missing
+    held: bool = False
+
+
+class Attention(Shape, frozen=True, kw_only=True):
+    """Something that waits for the person."""
+
+    id: str
+    at: str
+    kind: str  #: vote, escalation, mention, minority, degraded, fork, secret
+    text: str
+    target: str  #: where enter leads: decision:<id>, room:<id>, election, members, log
+    urgent: bool = False

@@ -1,0 +1,69 @@
+"""Addresses and versions."""
+
+from __future__ import annotations
+
+from agent_core.shapes.base import Shape
+from agent_core.shapes.hmmm import Citation
+
+
+class Version(Shape, frozen=True, kw_only=True):
+    """One version of an address."""
+
+    hash: str
+    key: str
+    at: str
+    author: str
+    size: int
+    media: str
+    deleted: bool
+    parents: tuple[str, ...]
+    latest: bool
+    sibling: bool
+    note: str = ""
+
+
+class AddressInfo(Shape, frozen=True, kw_only=True):
+    """One address in a listing."""
+
+    address: str
+    versions: int
+    at: str
+    author: str
+    size: int
+    hash: str
+    siblings: int
+    deleted: bool
+
+
+class Content(Shape, frozen=True, kw_only=True):
+    """What GET answers. ``data`` is base64; ``missing`` says why it isn't there."""
+
+    address: str
+    version: Version
+    data: str
+    siblings: tuple[Version, ...] = ()
+    cited_by: tuple[str, ...] = ()
+    cites: tuple[Citation, ...] = ()
+    missing: str = ""
+
+
+class PutRequest(Shape, frozen=True, kw_only=True):
+    """A new version. ``data`` is base64. ``if_match`` is the hash that must be latest, ``none`` for a new address."""
+
+    address: str
+    data: str
+    media: str = "text/plain"
+    note: str = ""
+    if_match: str = ""
+    citations: tuple[Citation, ...] = ()
+    op_id: str = ""
+    wait_s: float = 0.0
+
+
+class Diff(Shape, frozen=True, kw_only=True):
+    """A unified diff of two versions."""
+
+    address: str
+    old: Version
+    new: Version
+    text: str
