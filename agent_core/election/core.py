@@ -87,7 +87,8 @@ class Core:
         self.leader = ""  #: of ``term``, proven by ``certificate``
         self.certificate: Certificate | None = None
         self.trigger = Trigger.DISCOVERY_FAILED
-        self.last_leader = ""
+        self.last_leader = ""  #: the newest known here, of ``last_term``
+        self.last_term = 0
         self.last_heard = now  #: newest heartbeat of a leader
         self.leader_gone = False  #: resigned, or proven dead: this term's leader leads no more
         self.connected: set[str] = set()

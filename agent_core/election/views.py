@@ -26,7 +26,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     term: int
     leader: str  #: last known; empty if none ever was
+    leader_term: int  #: the term that it leads or led
     certain: bool
+    read_s: float  #: the instant
     lease_age_s: float
     lease_left_s: float
     voters: tuple[str, ...]
@@ -54,8 +56,10 @@ def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
         me=machine.me,
         state=machine.state(now),
         term=machine.term,
-        leader=machine.leader or machine.last_leader,
+        leader=machine.last_leader,
+        leader_term=machine.last_term,
         certain=certain,
+        read_s=now,
         lease_age_s=max(0.0, now - since),
         lease_left_s=max(0.0, since + lease_s - now) if certain else 0.0,
         voters=machine.voters,
@@ -79,10 +83,26 @@ def leader(snapshot: Snapshot, ctx: ViewContext) -> shapes.Leader | None:
     return shapes.Leader(
         peer_id=snapshot.leader,
         agent_id=ctx.name(snapshot.leader),
-        term=snapshot.term,
+        term=snapshot.leader_term,
         certain=snapshot.certain,
         lease_age_s=round(snapshot.lease_age_s, 3),
         lease_left_s=round(snapshot.lease_left_s, 3),
+    )
+
+
+def claim(snapshot: Snapshot, ctx: ViewContext) -> shapes.Claim | None:
+    """Whose claim to lead this node confirms at this instant; nobody's while no lease is alive here."""
+    if not snapshot.certain:
+        return None
+    return shapes.Claim(
+        peer_id=snapshot.leader,
+        agent_id=ctx.name(snapshot.leader),
+        term=snapshot.leader_term,
+        own=snapshot.leader == snapshot.me,
+        read_s=round(snapshot.read_s, 6),
+        until_s=round(snapshot.read_s + snapshot.lease_left_s, 6),
+        age_s=round(snapshot.lease_age_s, 6),
+        left_s=round(snapshot.lease_left_s, 6),
     )
 
 
@@ -107,6 +127,7 @@ def election(snapshot: Snapshot, ctx: ViewContext) -> shapes.Election:
         committed_act=snapshot.committed_act,
         why=why(snapshot, ctx),
         trigger=snapshot.trigger,
+        claim=claim(snapshot, ctx),
     )
 
 

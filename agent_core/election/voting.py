@@ -354,6 +354,7 @@ class Voting(Promised):
             self.term = certificate.term
             self.voted_for = ""
         self.leader = self.last_leader = certificate.leader
+        self.last_term = certificate.term
         self.leader_gone = False
         self.certificate = certificate
         self.trigger = trigger

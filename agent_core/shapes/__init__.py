@@ -5,7 +5,7 @@ Times are RFC 3339 text, durations end in ``_s``. Faces import this package, so 
 
 from agent_core.shapes.base import Shape
 from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
-from agent_core.shapes.election import CertificateCheck, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
+from agent_core.shapes.election import CertificateCheck, Claim, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
 from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
 from agent_core.shapes.members import MemberInfo, PeerInfo, RosterChange
 from agent_core.shapes.records import Attention, LogEntry, Traffic
@@ -21,6 +21,7 @@ __all__ = [
     "Attention",
     "CertificateCheck",
     "Citation",
+    "Claim",
     "Content",
     "Decision",
     "Diff",

@@ -6,6 +6,24 @@ from agent_core.shapes.base import Shape
 from agent_core.shapes.status import Leader, Voters
 
 
+class Claim(Shape, frozen=True, kw_only=True):
+    """Who claims to lead which term, and until when, on the clock of the node that says so.
+
+    ``own`` is that node's claim itself: acknowledged by a majority, and over at ``until_s`` unless renewed. Else it is what a
+    follower may believe: the leader's newest heartbeat is so young that its claim may last.
+    """
+
+    peer_id: str
+    agent_id: str
+    term: int
+    own: bool
+    clock: str = "CLOCK_BOOTTIME"
+    read_s: float  #: that clock when this was read, in seconds
+    until_s: float  #: when the claim ends on that clock
+    age_s: float  #: since the newest heartbeat that carries it
+    left_s: float  #: ``until_s - read_s``
+
+
 class ScoreParts(Shape, frozen=True, kw_only=True):
     """The five parts, each in [0,1], and their weighted sum."""
 
@@ -40,7 +58,11 @@ class TermInfo(Shape, frozen=True, kw_only=True):
 
 
 class Election(Shape, frozen=True, kw_only=True):
-    """One consistent read of who leads and why."""
+    """One consistent read of who leads and why.
+
+    ``claim`` is there exactly while ``leader`` is certain, and of the same leader and term; ``term`` may be later than the last
+    known leader's, when the election in it has none yet.
+    """
 
     leader: Leader | None
     term: int
@@ -54,6 +76,7 @@ class Election(Shape, frozen=True, kw_only=True):
     committed_act: int
     why: str  #: in words: who leads, and why not me
     trigger: str = ""
+    claim: Claim | None = None
 
 
 class SignedVote(Shape, frozen=True, kw_only=True):

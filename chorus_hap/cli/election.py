@@ -107,6 +107,7 @@ def _print(out: Output, now: Election) -> None:
     out.facts(
         [
             ("leader", _leader(now)),
+            ("claim", _claim(now)),
             ("term", str(now.term)),
             ("state", now.state),
             ("voters", f"{voters.reachable}/{voters.total} reachable, {voters.quorum} make a majority"),
@@ -147,6 +148,17 @@ def _leader(now: Election) -> Cell:
     if now.leader.certain:
         return Cell(f"{name} (heard {span(now.leader.lease_age_s)} ago)", "good")
     return Cell(f"last known leader {name}", "warn")
+
+
+def _claim(now: Election) -> Cell:
+    claim = now.claim
+    if claim is None:
+        return Cell("none is confirmed here", "warn")
+    whose = "held by this node" if claim.own else "as heard here"
+    return Cell(
+        f"to term {claim.term}, {whose}: {span(claim.age_s)} old, ends in {span(claim.left_s)} "
+        f"({claim.clock} {claim.until_s:.3f}, read at {claim.read_s:.3f})"
+    )
 
 
 def _now() -> str:

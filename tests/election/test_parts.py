@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_core.election.ballot import Ballot
@@ -155,6 +155,7 @@ def test_a_certificate_is_a_majority_of_true_votes() -> None:
     assert not certificate(*mine).verify(verifier, roster(*PEERS[1:4]))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_message_goes_over_the_wire(data: st.DataObject) -> None:
     kind: Any = data.draw(st.sampled_from(get_args(AnyMessage)))
