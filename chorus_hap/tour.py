@@ -22,12 +22,22 @@ TIMINGS = ("election.heartbeat_s=0.5", "election.timeout_s=1.5", "election.stabi
 
 
 class Daemon:
-    """One ``chorus-hap --daemon`` process in a home of its own."""
+    """One ``chorus-hap --daemon`` process in a home of its own.
 
-    def __init__(self, home: Path, name: str, settings: Sequence[str], bootstrap: str = "") -> None:
+    Args:
+        home: its home; made if it isn't there.
+        name: its agent id.
+        settings: ``section.key=value`` each.
+        bootstrap: a full multiaddr of the cluster to join; empty to found one.
+        prefix: words put before the command, such as those that run it in another network namespace.
+    """
+
+    def __init__(
+        self, home: Path, name: str, settings: Sequence[str], bootstrap: str = "", prefix: Sequence[str] = ()
+    ) -> None:
         self.home = home
         self.name = name
-        words = [sys.executable, "-m", "chorus_hap", "--daemon", "--home", str(home), "--agent-id", name]
+        words = [*prefix, sys.executable, "-m", "chorus_hap", "--daemon", "--home", str(home), "--agent-id", name]
         ports = ("p2p.port=0", "api.port=0", "health.port=0", "metrics.port=0")
         for setting in (*ports, *settings):
             words += ["--set", setting]
