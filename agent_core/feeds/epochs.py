@@ -35,7 +35,8 @@ class Place:
     """
 
     def __init__(self, store: Store, me: str, path: Path | None) -> None:
-        self._store, self._me, self._path = store, me, path
+        self.me = me
+        self._store, self._path = store, path
         self._closed = int(store.read(_CLOSED) or b"-1")
         self._reason = (store.read(_RESTORED) or b"").decode()
         self._doubt = (store.read(_DOUBT) or b"").decode()
@@ -55,13 +56,13 @@ class Place:
     @property
     def epoch(self) -> int:
         """The epoch that the next entry belongs to."""
-        last = self._store.last_epoch(self._me)
+        last = self._store.last_epoch(self.me)
         return max(self._closed + 1, 0 if last is None else last)
 
     @property
     def opening(self) -> bool:
         """Whether the next entry must open its epoch and name the last head known."""
-        return self._closed >= 0 and self._store.size(self._me, self.epoch) == 0
+        return self._closed >= 0 and self._store.size(self.me, self.epoch) == 0
 
     def close_epoch(self, reason: str, least: int = -1) -> None:
         """Write no more into any epoch known: the home doesn't know all it ever wrote.
@@ -70,7 +71,7 @@ class Place:
             reason: one clause for people.
             least: an epoch known to exist even if nothing of it is held.
         """
-        last = self._store.last_epoch(self._me)
+        last = self._store.last_epoch(self.me)
         closed = max(self._closed, least, -1 if last is None else last)
         doubt = os.urandom(8).hex()
         self._store.write_all({_CLOSED: str(closed).encode(), _RESTORED: reason.encode(), _DOUBT: doubt.encode()})
@@ -92,7 +93,7 @@ class Place:
         known = outside is not None and outside.id == inside
         if known:
             return
-        if outside is None and self._store.last_epoch(self._me) is None:
+        if outside is None and self._store.last_epoch(self.me) is None:
             reason = ""  # a new home, or one that ended before its first entry
         elif not inside:
             reason = "the database was lost"

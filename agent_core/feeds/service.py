@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from agent_core.clock import MAX_AHEAD_MS, HybridClock
-from agent_core.errors import ChorusError, NotFound, Refused, TooLarge, Unavailable
+from agent_core.errors import NotFound, Refused, Unavailable
 from agent_core.feeds import protocol
 from agent_core.feeds.acks import Acks
 from agent_core.feeds.announcements import Announcements
+from agent_core.feeds.appending import Appending
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.forks import ForkProof
 from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
-from agent_core.feeds.holding import Holding
+from agent_core.feeds.intake import Intake, call
 from agent_core.feeds.model import (
-    MAX_BODY_BYTES,
     Body,
     Bundle,
     Draft,
@@ -36,7 +35,7 @@ from agent_core.feeds.model import (
 from agent_core.feeds.ranges import Extension, verify_bundle
 from agent_core.feeds.replication import Replicator
 from agent_core.feeds.store import Store
-from agent_core.feeds.writing import Pending, Writer
+from agent_core.feeds.writing import Writer
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network
 
@@ -47,8 +46,6 @@ log = logging.getLogger(__name__)
 
 #: A node further off the median of its peers appends nothing (SPEC section 2).
 MAX_SKEW_S = MAX_AHEAD_MS / 1000
-#: Drafts in one commit: making that many entries keeps the event loop for some 10 ms.
-MAX_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +112,22 @@ class Feeds:
         self.may_purge: Callable[[str, EntryKey], bool] = lambda purger, target: False
         self.announce: Callable[[FeedHead], None] | None = None
         self.clock_off_s: Callable[[], float] = lambda: 0.0  #: how far this node's clock is ahead of its peers' median
-        self._verifier, self._clock, self._door = verifier, clock, door
+        self._verifier = verifier
         self._interval_s, self._grace_s, self._nudge_s = interval_s, grace_s, nudge_s
         self.disk = Disk(store.on_disk if threaded is None else threaded)
-        self._place = Place(store, self.me, instance)
+        self._place = place = Place(store, self.me, instance)
         self._rng = rng or random.Random()
         self._links = (
             None if network is None else Replicator(network, self, verifier, interval_s=interval_s, rng=self._rng)
         )
-        self._writing = trio.Lock()
-        self._queue: deque[Pending] = deque()
         self._running = self._asked = False
-        self._callbacks: list[Callable[[Sequence[Entry]], None]] = []
-        self._fork_callbacks: list[Callable[[str, int], None]] = []
-        self._doubt_callbacks: list[Callable[[], None]] = []
         self._acks = Acks(store)
         self._committed = trio.Event()
-        self._to_purge = set(store.purge_claims())
-        self._announcements = Announcements(self, verifier, self._links, self.me)
-        self._appended = self._commits = self._received = self._purged = 0
         clock.observe(store.latest_hlc(self.me))
-        self._holding = Holding(store, clock)
-        self._writer = Writer(store, signer, clock, self._place)
+        self._intake = Intake(store, self.disk, place, clock, lambda purger, target: self.may_purge(purger, target))
+        self._announcements = Announcements(self, verifier, self._links, self.me)
+        writer = Writer(store, signer, clock, place)
+        self._appending = Appending(store, self.disk, writer, place, self._intake, door, self._tell)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +149,7 @@ class Feeds:
 
     def held(self, entry: Entry) -> bool:
         """Whether an entry's time hasn't come: it, or one before it in its feed, is stamped too far ahead."""
-        return self._holding.held(entry)
+        return self._intake.held(entry)
 
     def read(self, key: str) -> bytes | None:
         """A small durable value (``Durable``)."""
@@ -170,7 +161,7 @@ class Feeds:
         Raises:
             StoreError: the disk refuses.
         """
-        async with self._writing:
+        async with self._intake.writing:
             await self.disk.run(functools.partial(self.store.write, key, value))
 
     def bundle(self, key: EntryKey) -> Bundle:
@@ -194,11 +185,11 @@ class Feeds:
 
     def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
         """Call back with entries, own and others', once they are durable and their time has come; each feed in its order."""
-        self._callbacks.append(callback)
+        self._intake.on_entries(callback)
 
     def on_fork(self, callback: Callable[[str, int], None]) -> None:
         """Call back with author and epoch when a fork was proven."""
-        self._fork_callbacks.append(callback)
+        self._intake.on_fork(callback)
 
     @property
     def restored(self) -> str:
@@ -222,11 +213,11 @@ class Feeds:
 
     def on_doubt(self, callback: Callable[[], None]) -> None:
         """Call back when a peer, or a fork, shows that this home forgot something: its votes can't be trusted from then on."""
-        self._doubt_callbacks.append(callback)
+        self._intake.on_doubt(callback)
 
     async def trust(self) -> None:
         """The admin promoted this node again: it may vote."""
-        async with self._writing:
+        async with self._intake.writing:
             await self.disk.run(self._place.trust)
 
     def statistics(self) -> FeedsStatistics:
@@ -235,15 +226,15 @@ class Feeds:
         return FeedsStatistics(
             feeds=len(self.store.heads()),
             entries=self.store.entry_count,
-            appended=self._appended,
-            commits=self._commits,
-            received=self._received,
+            appended=self._appending.appended,
+            commits=self._appending.commits,
+            received=self._intake.received,
             by_gossip=self._announcements.stored,
             rounds=links.rounds if links else 0,
             lies=self._announcements.lies + (links.lies if links else 0),
-            purged=self._purged,
+            purged=self._intake.purged,
             forks=len(self.store.forks()),
-            held=self._holding.feeds,
+            held=self._intake.holding,
             links=len(links.linked) if links else 0,
         )
 
@@ -268,29 +259,11 @@ class Feeds:
                 f"This machine's clock is {abs(off_s):.0f} s {way} its peers', so nothing can be written.",
                 "Set the clock right (NTP), then try again.",
             )
-        clean = [self._door(draft) for draft in drafts]
-        for draft in clean:
-            if draft.body is not None and len(draft.body) > MAX_BODY_BYTES:
-                raise TooLarge(
-                    f"The text has {len(draft.body)} bytes; the limit is {MAX_BODY_BYTES}.",
-                    "Shorten it, or put it at an address with `chorus-hap ucxl put` and cite that.",
-                )
+        clean = self._appending.admit(drafts)
         if not clean:
             return []
         await self._learn_own_head()
-        pending = Pending(clean)
-        self._queue.append(pending)
-        try:
-            async with self._writing:
-                while not pending.done:
-                    with trio.CancelScope(shield=True):  # others' drafts are in this commit too
-                        await self._commit()
-        finally:
-            if not pending.done and pending in self._queue:
-                self._queue.remove(pending)
-        if pending.error is not None:
-            raise pending.error
-        return pending.entries
+        return await self._appending.append(clean)
 
     async def purge(self, key: EntryKey, *, op: str = "", via: str = "service", login: str = "") -> Entry:
         """Ask every node to drop an entry's body; its header stays, and its feed still verifies.
@@ -308,40 +281,11 @@ class Feeds:
         data = PurgeData(author=key.author, epoch=key.epoch, seq=key.seq)
         return (await self.append([Draft(LOG_PURGE, data, via=via, login=login, op=op)]))[0]
 
-    async def _commit(self) -> None:
-        """Commit what waits, at most :data:`MAX_BATCH` drafts (and always one caller's whole)."""
-        batch: list[Pending] = []
-        count = 0
-        while self._queue and (not batch or count + len(self._queue[0].drafts) <= MAX_BATCH):
-            batch.append(self._queue.popleft())
-            count += len(batch[-1].drafts)
-        try:
-            new = self._writer.prepare(batch)
-            if new is not None:
-                await self.disk.run(functools.partial(self._store_own, new))
-        except Exception as exc:
-            for pending in batch:
-                pending.error, pending.done = pending.error or exc, True
-            return
-        for pending in batch:
-            pending.done = True
-        if new is not None:
-            self._appended += len(new.entries)
-            self._commits += 1
-            await self._stored(new)
-            self._tell(new)
-
-    def _store_own(self, new: Extension) -> None:
-        if not self.store.extend(new, index_ops=True):
-            raise Unavailable("This node's feed was extended by a peer just now.", "Try again.")
-        if new.start == 0 and new.epoch > 0:
-            self._place.opened(new.epoch)
-
     def _tell(self, new: Extension) -> None:
         """The fast path: announce a commit by gossip; :meth:`_nudge` tells peers who don't confirm it soon."""
         items = [Item.of(entry, body) for entry, body in zip(new.entries, new.bodies, strict=True)]
         if self.announce is not None:
-            self._call(self.announce, FeedHead.of(new.author, new.epoch, new.start, new.checkpoint.note, items))
+            call(self.announce, FeedHead.of(new.author, new.epoch, new.start, new.checkpoint.note, items))
         self._committed.set()
 
     # --- before the first append --------------------------------------------------------------------------------------
@@ -372,47 +316,16 @@ class Feeds:
 
     async def keep(self, new: Extension) -> bool:
         """Store believed entries of a peer's range or announcement; returns whether they were new."""
-        mine = new.author == self.me
-        async with self._writing:
-            if self.store.size(new.author, new.epoch) != new.start:
-                return False
-            purged = [e.header.seq for e in new.entries if self._is_purged(e.key)]
-            with trio.CancelScope(shield=True):
-                if mine and new.epoch >= self._place.epoch:
-                    # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
-                    reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
-                    await self._doubt_memory(reason, new.epoch)
-                await self.disk.run(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
-                self._received += len(new.entries)
-                for entry in new.entries:
-                    self._clock.observe(entry.header.hlc)
-                await self._stored(new)
-        return True
-
-    async def _doubt_memory(self, reason: str, epoch: int) -> None:
-        await self.disk.run(functools.partial(self._place.close_epoch, reason, epoch))
-        for callback in self._doubt_callbacks:
-            self._call(callback)
+        return await self._intake.keep(new)
 
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
         """Store bodies that were missing."""
-        async with self._writing:
-            await self.disk.run(functools.partial(self.store.add_bodies, bodies))
-            await self._purge([key for key, _ in bodies if self._is_purged(key)])
+        await self._intake.keep_bodies(bodies)
 
     async def keep_fork(self, proof: ForkProof) -> None:
         """Store a checked fork proof, and pass it on before all else."""
-        async with self._writing:
-            if proof.author == self.me and proof.epoch >= self._place.epoch:
-                reason = "this home's feed forked: it was written in two places"
-                await self._doubt_memory(reason, proof.epoch)
-            new = await self.disk.run(functools.partial(self.store.add_fork, proof))
-        if new:
-            log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
-            for callback in self._fork_callbacks:
-                self._call(callback, proof.author, proof.epoch)
-            if self._links is not None:
-                self._links.compare_all()
+        if await self._intake.keep_fork(proof) and self._links is not None:
+            self._links.compare_all()
 
     def heard(self, peer_id: str, heads: Sequence[Head]) -> None:
         """A peer said what it holds: that confirms entries."""
@@ -466,59 +379,6 @@ class Feeds:
                     self._links.tell(peer_id, feed)
 
     async def _tick(self) -> None:
-        """Deliver what was held when its time comes; try again a refusing disk, and purges whose right wasn't known."""
         while True:
-            try:
-                for entries in self._holding.due():
-                    self._deliver(entries)
-            except ChorusError as exc:
-                log.error("feeds: what was held can't be read: %s", exc.message)
-            if self.disk.trouble:
-                async with self._writing:
-                    await self.disk.recover(self.store.write)
-            if due := [key for key in self._to_purge if self._is_purged(key)]:
-                async with self._writing:
-                    await self._purge(due)
+            await self._intake.tick()
             await trio.sleep(min(self._interval_s, 1.0))
-
-    # --- inside -------------------------------------------------------------------------------------------------------
-
-    async def _stored(self, new: Extension) -> None:
-        """Entries are durable: apply the purges among them, then hand out those whose time has come."""
-        targets = {EntryKey(d.author, d.epoch, d.seq) for e in new.entries if (d := _purge_data(e))}
-        if targets:
-            self._to_purge |= targets
-            await self._purge([key for key in targets if self._is_purged(key)])
-        self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
-
-    async def _purge(self, keys: Sequence[EntryKey]) -> None:
-        if not keys:
-            return
-        try:
-            gone = await self.disk.run(functools.partial(self.store.purge, keys))
-        except ChorusError as exc:
-            log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
-            return
-        self._purged += len(gone)
-        self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
-
-    def _is_purged(self, key: EntryKey) -> bool:
-        """Whether somebody who may has asked for this entry's body to go."""
-        claims = self.store.purge_claims().get(key, frozenset())
-        return any(purger == key.author or self.may_purge(purger, key) for purger in claims)
-
-    def _deliver(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            for callback in self._callbacks:
-                self._call(callback, entries)
-
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
-        """A callback's bug costs that call, not the commit it came from."""
-        try:
-            callback(*args)
-        except Exception:
-            log.exception("feeds: %r failed", callback)
-
-
-def _purge_data(entry: Entry) -> PurgeData | None:
-    return entry.data(PurgeData) if entry.header.type == LOG_PURGE else None

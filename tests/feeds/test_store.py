@@ -101,7 +101,7 @@ async def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     assert node.store is not None
     node.store.close()
     node.store = store = Store.open(tmp_path / "s.db", max_pages=40)
-    feeds = type(feeds)(store, node.signer, VERIFIER, feeds._clock)
+    feeds = type(feeds)(store, node.signer, VERIFIER, feeds._intake._clock)
     kept: list[Entry] = []
 
     async def fill() -> None:

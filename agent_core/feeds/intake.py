@@ -1,0 +1,175 @@
+"""The one way into the store: believed entries are kept one commit at a time, purged if asked, and handed out in their time."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from agent_core.clock import HybridClock
+from agent_core.errors import ChorusError
+from agent_core.feeds.disk import Disk
+from agent_core.feeds.epochs import Place
+from agent_core.feeds.forks import ForkProof
+from agent_core.feeds.heads import LOG_PURGE, PurgeData
+from agent_core.feeds.holding import Holding
+from agent_core.feeds.model import Body, Entry, EntryKey
+from agent_core.feeds.ranges import Extension
+from agent_core.feeds.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Stores entries, own and others', and tells who listens.
+
+    Args:
+        store: the open store.
+        disk: runs the store's work.
+        place: which epoch of its own feed this home writes.
+        clock: follows the stamps of what comes in.
+        may_purge: whether a peer may have somebody else's entry purged.
+    """
+
+    def __init__(
+        self, store: Store, disk: Disk, place: Place, clock: HybridClock, may_purge: Callable[[str, EntryKey], bool]
+    ) -> None:
+        self.store, self.me = store, place.me
+        self.writing = trio.Lock()  #: held by whoever writes to the store
+        self.received = self.purged = 0
+        self._disk, self._place, self._clock, self._may_purge = disk, place, clock, may_purge
+        self._holding = Holding(store, clock)
+        self._to_purge = set(store.purge_claims())
+        self._entry_callbacks: list[Callable[[Sequence[Entry]], None]] = []
+        self._fork_callbacks: list[Callable[[str, int], None]] = []
+        self._doubt_callbacks: list[Callable[[], None]] = []
+
+    def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
+        """Call back with entries once they are durable and their time has come; each feed in its order."""
+        self._entry_callbacks.append(callback)
+
+    def on_fork(self, callback: Callable[[str, int], None]) -> None:
+        """Call back with author and epoch when a fork was proven."""
+        self._fork_callbacks.append(callback)
+
+    def on_doubt(self, callback: Callable[[], None]) -> None:
+        """Call back when this home is found to have forgotten something."""
+        self._doubt_callbacks.append(callback)
+
+    @property
+    def holding(self) -> int:
+        """How many feeds wait for an entry's time."""
+        return self._holding.feeds
+
+    def held(self, entry: Entry) -> bool:
+        """Whether an entry's time hasn't come."""
+        return self._holding.held(entry)
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    async def keep(self, new: Extension) -> bool:
+        """Store believed entries of a peer's range or announcement; returns whether they were new."""
+        mine = new.author == self.me
+        async with self.writing:
+            if self.store.size(new.author, new.epoch) != new.start:
+                return False
+            purged = [e.header.seq for e in new.entries if self._is_purged(e.key)]
+            with trio.CancelScope(shield=True):
+                if mine and new.epoch >= self._place.epoch:
+                    # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
+                    reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
+                    await self._doubt_memory(reason, new.epoch)
+                await self._disk.run(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
+                self.received += len(new.entries)
+                for entry in new.entries:
+                    self._clock.observe(entry.header.hlc)
+                await self.stored(new)
+        return True
+
+    async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
+        """Store bodies that were missing."""
+        async with self.writing:
+            await self._disk.run(functools.partial(self.store.add_bodies, bodies))
+            await self._purge([key for key, _ in bodies if self._is_purged(key)])
+
+    async def keep_fork(self, proof: ForkProof) -> bool:
+        """Store a checked fork proof; returns whether it was new."""
+        async with self.writing:
+            if proof.author == self.me and proof.epoch >= self._place.epoch:
+                reason = "this home's feed forked: it was written in two places"
+                await self._doubt_memory(reason, proof.epoch)
+            new = await self._disk.run(functools.partial(self.store.add_fork, proof))
+        if new:
+            log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
+            for callback in self._fork_callbacks:
+                call(callback, proof.author, proof.epoch)
+        return new
+
+    async def stored(self, new: Extension) -> None:
+        """Entries are durable: apply the purges among them, then hand out those whose time has come.
+
+        The caller holds :attr:`writing`.
+        """
+        targets = {EntryKey(d.author, d.epoch, d.seq) for e in new.entries if (d := _purge_data(e))}
+        if targets:
+            self._to_purge |= targets
+            await self._purge([key for key in targets if self._is_purged(key)])
+        self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
+
+    # --- what time brings ---------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Deliver what was held when its time comes; try again a refusing disk, and purges whose right wasn't known."""
+        try:
+            for entries in self._holding.due():
+                self._deliver(entries)
+        except ChorusError as exc:
+            log.error("feeds: what was held can't be read: %s", exc.message)
+        if self._disk.trouble:
+            async with self.writing:
+                await self._disk.recover(self.store.write)
+        if due := [key for key in self._to_purge if self._is_purged(key)]:
+            async with self.writing:
+                await self._purge(due)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _doubt_memory(self, reason: str, epoch: int) -> None:
+        await self._disk.run(functools.partial(self._place.close_epoch, reason, epoch))
+        for callback in self._doubt_callbacks:
+            call(callback)
+
+    async def _purge(self, keys: Sequence[EntryKey]) -> None:
+        if not keys:
+            return
+        try:
+            gone = await self._disk.run(functools.partial(self.store.purge, keys))
+        except ChorusError as exc:
+            log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
+            return
+        self.purged += len(gone)
+        self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
+
+    def _is_purged(self, key: EntryKey) -> bool:
+        """Whether somebody who may has asked for this entry's body to go."""
+        claims = self.store.purge_claims().get(key, frozenset())
+        return any(purger == key.author or self._may_purge(purger, key) for purger in claims)
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            for callback in self._entry_callbacks:
+                call(callback, entries)
+
+
+def call(callback: Callable[..., None], *args: object) -> None:
+    """A callback's bug costs that call, not the commit it came from."""
+    try:
+        callback(*args)
+    except Exception:
+        log.exception("feeds: %r failed", callback)
+
+
+def _purge_data(entry: Entry) -> PurgeData | None:
+    return entry.data(PurgeData) if entry.header.type == LOG_PURGE else None
