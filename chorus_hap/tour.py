@@ -28,12 +28,12 @@ class Daemon:
         home: its home; made if it isn't there.
         name: its agent id.
         settings: ``section.key=value`` each.
-        bootstrap: a full multiaddr of the cluster to join; empty to found one.
+        bootstrap: a full multiaddr of the cluster to join; empty to found one, None to look for one as the settings say.
         prefix: words put before the command, such as those that run it in another network namespace.
     """
 
     def __init__(
-        self, home: Path, name: str, settings: Sequence[str], bootstrap: str = "", prefix: Sequence[str] = ()
+        self, home: Path, name: str, settings: Sequence[str], bootstrap: str | None = "", prefix: Sequence[str] = ()
     ) -> None:
         self.home = home
         self.name = name
@@ -41,7 +41,8 @@ class Daemon:
         ports = ("p2p.port=0", "api.port=0", "health.port=0", "metrics.port=0")
         for setting in (*ports, *settings):
             words += ["--set", setting]
-        words += ["--bootstrap", bootstrap] if bootstrap else ["--found"]
+        if bootstrap is not None:
+            words += ["--bootstrap", bootstrap] if bootstrap else ["--found"]
         home.mkdir(parents=True, exist_ok=True)
         self._output = (home / "daemon.out").open("wb")
         self.process = subprocess.Popen(
