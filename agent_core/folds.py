@@ -25,7 +25,7 @@ from agent_core.election.chain import ActChain
 from agent_core.feeds.model import Entry, Fold, Head
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.identity.signing import Verifier
-from agent_core.roster.model import ROSTER_YIELD, Roster, YieldData
+from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Roster, ShareData, YieldData
 from agent_core.ucxl.fold import UcxlFold
 
 _BATCH = 1000
@@ -71,8 +71,10 @@ class FoldSet:
         self._source = source
         self._held = held
         self.chain = ActChain(cluster_id, verifier)
-        #: By author, epoch and number of its first entry of yielding to this cluster.
-        self._yields: dict[str, tuple[int, int]] = {}
+        #: By author, its moves from cluster to cluster, by epoch and number.
+        self._moves: dict[str, dict[tuple[int, int], YieldData]] = defaultdict(dict)
+        #: Authors that show here what they wrote before they came.
+        self._shared: set[str] = set()
         #: By feed, the sizes that committed closes' cuts name, with their roots (hex).
         self._named: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
         self._acts_read = 0
@@ -163,26 +165,27 @@ class FoldSet:
             self._read_on()
 
     def _take_acts(self, entries: Sequence[Entry]) -> bool:
-        """Feed the chain and note who moved here; returns whether a feed begins to count elsewhere than was known."""
+        """Feed the chain and note who moved; returns whether a feed begins or ends to count elsewhere than was known."""
         acts = [e for e in entries if e.header.type in (ACT, ACT_COMMIT)]
         if acts:
             self.chain.apply(acts)
         found = False
         for entry in entries:
-            moved = entry.data(YieldData) if entry.header.type == ROSTER_YIELD else None
-            if moved is None or moved.new != self.cluster_id:
-                continue
-            author, *place = entry.key
-            known = self._yields.get(author)
-            if known is None or tuple(place) < known:  # the first: nobody moves in twice
-                self._yields[author] = (entry.key.epoch, entry.key.seq)
-                found = True
+            author, epoch, seq = entry.key
+            if entry.header.type == ROSTER_YIELD and (moved := entry.data(YieldData)) is not None:
+                found |= (epoch, seq) not in self._moves[author]
+                self._moves[author][epoch, seq] = moved
+            elif entry.header.type == ROSTER_SHARE and (shared := entry.data(ShareData)) is not None:
+                found |= shared.cluster == self.cluster_id and author not in self._shared
+                if shared.cluster == self.cluster_id:
+                    self._shared.add(author)
         return found
 
     def _note_cuts(self) -> bool:
         """Take in the cuts of closes committed since; whether there were any."""
-        closes = [a for a in self.chain.committed[self._acts_read :] if a.kind == ActKind.DECISION_CLOSE]
-        self._acts_read = len(self.chain.committed)
+        acts = self.chain.acts
+        closes = [a for a in acts[self._acts_read :] if a.kind == ActKind.DECISION_CLOSE]
+        self._acts_read = len(acts)
         for act in closes:
             try:
                 payload = msgspec.json.decode(act.payload, type=ClosePayload)
@@ -194,8 +197,8 @@ class FoldSet:
 
     def _begin(self, author: str, epoch: int) -> int | None:
         """The number from which an epoch counts; nothing for one that lies wholly before the author came here."""
-        moved_epoch, moved_seq = self._yields.get(author, (0, 0))
-        if any(
+        moved_epoch, moved_seq = min(self._moves.get(author) or [(0, 0)])
+        if self._was_here(author) or any(
             a == author and (e < moved_epoch or (e == moved_epoch and min(sizes) <= moved_seq))
             for (a, e), sizes in self._named.items()
         ):
@@ -203,6 +206,22 @@ class FoldSet:
         if epoch < moved_epoch:
             return None
         return moved_seq if epoch == moved_epoch else 0
+
+    def _was_here(self, author: str) -> bool:
+        """Whether what an author wrote before its first move counts: it was of this cluster, or of one that this one replaces."""
+        moves = self._moves.get(author)
+        return not moves or author in self._shared or moves[min(moves)].old in self.chain.lineage
+
+    def _here(self, entry: Entry) -> bool:
+        """Whether its author was of this cluster when it wrote an entry, or the entry has decided something here."""
+        author, epoch, seq = entry.key
+        moves = self._moves.get(author)
+        if not moves:
+            return True
+        before = [place for place in moves if place <= (epoch, seq)]
+        if not before:
+            return True  # see :meth:`_begin`
+        return moves[max(before)].new in self.chain.lineage or seq < self._final(author, epoch)
 
     def _read_on(self) -> None:
         """Bring every feed's folded prefix to what is visible now."""
@@ -233,8 +252,9 @@ class FoldSet:
                 if (limit is not None and entry.header.seq >= limit) or self._held(entry):
                     break
                 ready.append(entry)
+            counted = [e for e in ready if self._here(e)] if author in self._moves else ready
             for fold in self._domains:
-                fold.apply(ready)
+                fold.apply(counted)
             applied += len(ready)
             self._applied[author, epoch] = applied
             self._from[author, epoch] = begin

@@ -76,7 +76,7 @@ class Tally:
 def closes(chain: Chain) -> dict[str, Close]:
     """The committed closes by decision; of several the first counts."""
     found: dict[str, Close] = {}
-    for act in chain.committed:
+    for act in chain.acts:
         if act.kind == ActKind.DECISION_CLOSE:
             try:
                 payload = msgspec.json.decode(act.payload, type=ClosePayload)
@@ -87,9 +87,9 @@ def closes(chain: Chain) -> dict[str, Close]:
 
 
 def electorate(proposal: Proposal, chain: Chain) -> Roster | None:
-    """The roster version that a proposal names, if the proposal is valid under it: same cluster, proposer a member who may write."""
-    roster = chain.roster_at(proposal.data.roster_version)
-    if roster is None or roster.cluster_id != proposal.data.cluster:
+    """The roster version that a proposal names, if the proposal is valid under it: of this cluster, proposer a member who may write."""
+    roster = chain.roster_of(proposal.data.cluster, proposal.data.roster_version)
+    if roster is None:
         return None
     proposer = roster.get(proposal.key.author)
     if proposer is None or not proposer.active or not proposer.authority.at_least(Authority.SUGGESTION):

@@ -73,7 +73,7 @@ def why_not(t: Tally, ctx: ViewContext) -> str:
         return f"Its deadline was {rfc3339(data.deadline_ms)}."
     if ctx.me in t.eligible:
         return ""
-    roster = ctx.chain.roster_at(data.roster_version)
+    roster = ctx.chain.roster_of(data.cluster, data.roster_version)
     then = roster.get(ctx.me) if roster else None
     if then is not None and then.active:
         return f"Voting needs authority {data.authority}; you had {then.authority} when it was proposed."

@@ -86,12 +86,21 @@ class Chain(Protocol):
         ...
 
     @property
+    def acts(self) -> Sequence[Act]:
+        """The acts that count: those of the clusters that this one replaces, up to the last one proven, then its own."""
+        ...
+
+    @property
     def roster(self) -> Roster | None:
         """The roster after the last committed act; nothing before a genesis is known."""
         ...
 
     def roster_at(self, version: int) -> Roster | None:
         """The roster as it stood at a version (the number of an act)."""
+        ...
+
+    def roster_of(self, cluster_id: str, version: int) -> Roster | None:
+        """The same of this cluster or of one that it replaces; nothing of what doesn't count here."""
         ...
 
 

@@ -22,7 +22,7 @@ from agent_core.election.messages import Certificate, TermPayload, majority
 from agent_core.errors import VerificationFailed
 from agent_core.feeds.model import Entry
 from agent_core.identity.signing import Verifier
-from agent_core.roster.fold import after
+from agent_core.roster.fold import after, founded, genesis_of
 from agent_core.roster.model import Roster
 
 #: Kinds that may change the set of voters.
@@ -139,6 +139,9 @@ class ActChain:
         #: The commit by which each step was taken, in order: what a node that lags is sent.
         self._proofs: list[CommitData] = []
         self._loose_proofs: dict[str, CommitData] = {}
+        #: The chain of the cluster that this one replaces, and the number of its last act that counts.
+        self._lost: ActChain | None = None
+        self._lost_last = -1
         #: Of an act whose commit a stream brings just now: the acknowledgements that are held as entries.
         self._by_feed: dict[_Place, frozenset[Ack]] = {}
         #: Voters in force and before their newest change; sorted.
@@ -154,6 +157,19 @@ class ActChain:
         return self._committed
 
     @property
+    def acts(self) -> Sequence[Act]:
+        """The acts that count here: those taken over from the clusters that this one replaces, then the committed ones."""
+        if self._lost is None:
+            return self._committed
+        beyond = self._lost.tip_number - self._lost_last
+        return (*self._lost.acts[: len(self._lost.acts) - beyond], *self._committed)
+
+    @property
+    def lineage(self) -> frozenset[str]:
+        """This cluster's id and those of the clusters whose place it took."""
+        return (self._lost.lineage if self._lost else frozenset()) | {self.cluster_id}
+
+    @property
     def roster(self) -> Roster | None:
         """The roster after the last committed act."""
         return self._rosters[-1] if self._rosters else None
@@ -164,6 +180,14 @@ class ActChain:
             return None
         at = bisect_right(self._versions, version)
         return self._rosters[at - 1] if at else None
+
+    def roster_of(self, cluster_id: str, version: int) -> Roster | None:
+        """The roster at a version of this cluster or of one that it replaces; nothing of what doesn't count here."""
+        if cluster_id == self.cluster_id:
+            return self.roster_at(version)
+        if self._lost is None or (cluster_id == self._lost.cluster_id and version > self._lost_last):
+            return None
+        return self._lost.roster_of(cluster_id, version)
 
     @property
     def tip_number(self) -> int:
@@ -344,11 +368,26 @@ class ActChain:
     def _advance(self) -> None:
         if not self._held:
             genesis = self._pool.get(self.cluster_id)
-            if genesis is None:
+            if genesis is None or not self._take_over(genesis.act):
                 return
             self._commit([genesis])
         while self._step():
             pass
+
+    def _take_over(self, act: Act) -> bool:
+        """Whether the cluster that this genesis replaces, if any, is proven here up to the act that it names."""
+        genesis = genesis_of(act)
+        if genesis is None or not genesis.replaces:
+            return True
+        lost = ActChain("", self._verifier)
+        for held in self._pool.values():
+            lost.hold(held)
+        lost._commits = self._commits
+        lost.adopt(genesis.replaces)
+        if lost.tip_number < genesis.last or lost.held(genesis.last).hash != genesis.last_hash:
+            return False
+        self._lost, self._lost_last = lost, genesis.last
+        return True
 
     def _step(self) -> bool:
         if not self._acks or not self._children.get(self.tip_hash):
@@ -411,7 +450,10 @@ class ActChain:
     def _commit(self, path: Iterable[HeldAct]) -> None:
         for held in path:
             act, before = held.act, self.roster
-            roster = after(before, act)
+            if before is None and self._lost is not None:
+                roster = founded(act, self._lost.roster_at(self._lost_last))
+            else:
+                roster = after(before, act)
             self._committed.append(act)
             self._held.append(held)
             if roster is not None and roster is not before:

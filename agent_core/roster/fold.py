@@ -22,6 +22,8 @@ class GenesisPayload(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     founder: Member
     replaces: str = ""  #: cluster id of the one that was lost, after ``cluster recover --force-new``
+    last: int = 0  #: number of the last act of that one which the founder could prove, and its hash
+    last_hash: str = ""
 
 
 class MemberPayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,22 +68,39 @@ ROSTER_KINDS = frozenset(
 )
 
 
+def genesis_of(act: Act) -> GenesisPayload | None:
+    """What a genesis says; nothing of another act, or if it can't be read."""
+    return _read(act, GenesisPayload) if act.kind == ActKind.GENESIS else None
+
+
+def founded(act: Act, lost: Roster | None = None) -> Roster | None:
+    """The roster that a genesis makes: its founder as the only voter, beside the members of the cluster it replaces.
+
+    Args:
+        act: the genesis.
+        lost: the roster of the replaced cluster as of the act that the genesis names; nothing if it replaces none.
+
+    Returns:
+        Nothing if the act is no genesis, or ``lost`` isn't what it replaces.
+    """
+    genesis = genesis_of(act)
+    if genesis is None or (lost.cluster_id if lost else "") != genesis.replaces:
+        return None
+    founder = msgspec.structs.replace(genesis.founder, voter=True, trusted="", revoked=None)
+    members = {p: msgspec.structs.replace(m, voter=False) for p, m in lost.members.items()} if lost else {}
+    return Roster(
+        cluster_id=act.hash,
+        network=genesis.network,
+        version=act.number,
+        policy=genesis.policy,
+        members=MappingProxyType({**members, founder.peer_id: founder}),
+    )
+
+
 def after(roster: Roster | None, act: Act) -> Roster | None:
     """The roster after an act; unchanged by acts of other kinds and by ones whose payload can't be read or makes no sense."""
-    if act.kind == ActKind.GENESIS:
-        genesis = _read(act, GenesisPayload)
-        if roster is not None or genesis is None:
-            return roster
-        founder = msgspec.structs.replace(genesis.founder, voter=True, trusted="", revoked=None)
-        return Roster(
-            cluster_id=act.hash,
-            network=genesis.network,
-            version=act.number,
-            policy=genesis.policy,
-            members=MappingProxyType({founder.peer_id: founder}),
-        )
     if roster is None:
-        return None
+        return founded(act)
     changed = _change(roster, act)
     return roster if changed is None else msgspec.structs.replace(changed, version=act.number)
 

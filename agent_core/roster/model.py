@@ -104,11 +104,22 @@ ROSTER_YIELD = "roster.yield"
 
 
 class YieldData(msgspec.Struct, frozen=True, kw_only=True):
-    """A cluster of one gives itself up for another, after that one's committed admission.
+    """The author moves from one cluster into another, after that one's committed admission.
 
-    What the author wrote before this entry belongs to ``old`` and isn't shown to the others.
+    What it wrote before this entry belongs to ``old`` and isn't shown to the others, unless it says so by a
+    :class:`ShareData`; what it writes from here on doesn't count in ``old``.
     """
 
     old: str  #: cluster id given up
     new: str  #: cluster id moved into
     act: int  #: number of the newest act of ``new`` that was known
+
+
+#: Entry type by which a member shows the others what it wrote before it moved into their cluster.
+ROSTER_SHARE = "roster.share"
+
+
+class ShareData(msgspec.Struct, frozen=True, kw_only=True):
+    """What the author wrote before it moved into a cluster counts there too, from now on."""
+
+    cluster: str  #: the cluster it moved into

@@ -15,7 +15,7 @@ from agent_core.feeds.model import Draft, Entry, Head
 from agent_core.folds import FoldSet
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
 from agent_core.roster.fold import MemberPayload, RevokePayload
-from agent_core.roster.model import ROSTER_YIELD, Member, YieldData
+from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Member, ShareData, YieldData
 from agent_core.simulated.search_fakes import EPOCH_MS, Counted, FakeSigner, FakeVerifier, founded, make_entry
 
 CLUSTER, FOUNDING = founded(1)
@@ -143,6 +143,35 @@ def test_what_a_lone_founder_wrote_before_it_moved_stays_its_own() -> None:
     assert world.said == {str(after.key)}
 
 
+def test_what_a_member_wrote_before_it_moved_counts_once_it_says_so() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    before = world.say("b")
+    moved = world.write("b", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))
+    after = world.say("b")
+    world.arrive([before, moved, after])
+    assert world.said == {str(after.key)}
+    world.arrive([world.write("b", ROSTER_SHARE, ShareData(cluster="c9"))])
+    assert world.said == {str(after.key)}, "that was said to others"
+    world.arrive([world.write("b", ROSTER_SHARE, ShareData(cluster=CLUSTER))])
+    assert world.said == {str(before.key), str(after.key)}
+
+
+def test_what_a_member_writes_in_another_cluster_doesnt_count_until_it_is_back() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    here = world.say("b")
+    gone = world.write("b", ROSTER_YIELD, YieldData(old=CLUSTER, new="c9", act=1))
+    elsewhere = world.say("b")
+    world.arrive([here, gone, elsewhere])
+    assert world.said == {str(here.key)}
+    back = world.write("b", ROSTER_YIELD, YieldData(old="c9", new=CLUSTER, act=1))
+    again = world.say("b")
+    world.arrive([back, again])
+    assert world.said == {str(here.key), str(again.key)}
+    assert world.folds.folded("b", 0) == 5
+
+
 def close(world: World, author: str, size: int) -> list[Entry]:
     """A committed close whose cut names so much of a feed."""
     cut = (Head(author=author, epoch=0, size=size, root="00" * 32),)
@@ -225,6 +254,10 @@ def test_the_folds_depend_on_the_set_of_entries_only(seed: int) -> None:
     story.say("c")
     close(story, "c", 2)
     story.write("c", ROSTER_YIELD, YieldData(old="c0", new=CLUSTER, act=1))
+    admit(story, "d")
+    story.say("d")
+    story.write("d", ROSTER_YIELD, YieldData(old=CLUSTER, new="c9", act=1))
+    story.say("d")
     story.act(
         ActKind.MEMBER_REVOKE, RevokePayload(peer_id="c", heads=(Head(author="c", epoch=0, size=1, root="00" * 32),))
     )
@@ -240,4 +273,4 @@ def test_the_folds_depend_on_the_set_of_entries_only(seed: int) -> None:
 
     afresh = FoldSet(CLUSTER, FakeVerifier(Counted()), node.source)
     assert node.folds.rooms.canonical() == afresh.rooms.canonical()
-    assert node.said == {"b/0/3", "c/0/0", "c/0/1", str(story.written["p0"][-1].key)}
+    assert node.said == {"b/0/3", "c/0/0", "c/0/1", "d/0/0", str(story.written["p0"][-1].key)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, CommitData, ack_message
 from agent_core.election.chain import ActChain, held_act, parse_act
 from agent_core.feeds.model import Draft, Entry
-from agent_core.roster.fold import MemberPayload, PolicyPayload, VoterPayload
+from agent_core.roster.fold import GenesisPayload, MemberPayload, PolicyPayload, VoterPayload
 from agent_core.roster.model import Member, Policy
 from agent_core.simulated.search_fakes import EPOCH_MS, Counted, FakeSigner, FakeVerifier, founded, make_entry
 from tests.support.permute import assert_order_free
@@ -215,3 +215,71 @@ def test_a_part_proves_a_prefix_of_what_the_whole_proves(data: st.DataObject) ->
     whole.apply(ENTRIES)
     part.apply(data.draw(st.lists(st.sampled_from(ENTRIES))))
     assert [a.hash for a in part.committed] == [a.hash for a in whole.committed[: len(part.committed)]]
+
+
+def anew(chain: ActChain, writer: Writer, last: int, last_hash: str = "") -> Entry:
+    """The genesis of a cluster in place of another one, of which an act is named as the last."""
+    founder = Member(peer_id=writer.author, agent_id=writer.author)
+    genesis = GenesisPayload(
+        random="11" * 32,
+        network="search",
+        policy=Policy.OPEN,
+        founder=founder,
+        replaces=chain.cluster_id,
+        last=last,
+        last_hash=last_hash or chain.held(last).hash,
+    )
+    raw = msgspec.Raw(msgspec.json.encode(genesis))
+    return writer.put(ACT, ActData(cluster="", term=0, number=0, kind="genesis", payload=raw))
+
+
+def test_a_cluster_in_place_of_a_lost_one_takes_over_its_members_and_acts_but_no_voter() -> None:
+    chain, writer, number, _ = base()
+    genesis = anew(chain, writer, number - 1)
+    new = make(genesis.hash.hex())
+    new.apply([genesis])
+    assert new.roster is None, "what it replaces isn't proven here yet"
+    new.apply(FEED)
+    assert new.roster is not None
+    assert set(new.roster.members) == {"p0", "p1", "p2"}
+    assert new.voters == ("p1",)
+    assert new.lineage == {CLUSTER, new.cluster_id}
+    assert [a.number for a in new.acts] == [*range(number), 0]
+    assert len(new.committed) == 1
+    assert new.roster_of(CLUSTER, 2) == chain.roster_at(2)
+    assert new.roster_of("ab" * 32, 2) is None
+
+
+def test_acts_beyond_the_one_that_a_new_genesis_names_dont_count() -> None:
+    chain, writer, number, prev = base()
+    cut = number - 2
+    genesis = anew(chain, writer, cut)
+    later = writer.act(number, prev, "policy", POLICY)
+    new = make(genesis.hash.hex())
+    new.apply([*FEED, later, writer.commit(later, "p0", "p1"), genesis])
+    assert [a.number for a in new.acts] == [*range(cut + 1), 0]
+    assert new.roster_of(CLUSTER, cut + 1) is None
+    assert new.roster is not None
+    assert new.roster.policy is Policy.OPEN
+
+
+def test_a_new_genesis_that_names_an_act_which_never_was_founds_nothing() -> None:
+    chain, writer, number, _ = base()
+    genesis = anew(chain, writer, number - 1, "cd" * 32)
+    new = make(genesis.hash.hex())
+    new.apply([*FEED, genesis])
+    assert new.roster is None
+
+
+def test_a_cluster_recovered_twice_has_both_in_its_lineage() -> None:
+    chain, writer, number, _ = base()
+    first = anew(chain, writer, number - 1)
+    second_chain = make(first.hash.hex())
+    second_chain.apply([*FEED, first])
+    second = anew(second_chain, Writer("p2"), 0)
+    new = make(second.hash.hex())
+    new.apply([second, first, *FEED])
+    assert new.voters == ("p2",)
+    assert new.lineage == {CLUSTER, first.hash.hex(), second.hash.hex()}
+    assert [a.number for a in new.acts] == [*range(number), 0, 0]
+    assert new.roster_of(CLUSTER, 1) == chain.roster_at(1)

@@ -63,6 +63,10 @@ class Book:
             roster = after(roster, one)
         return roster
 
+    def roster_of(self, cluster_id: str, version: int) -> Roster | None:
+        roster = self.roster_at(version)
+        return roster if roster is not None and roster.cluster_id == cluster_id else None
+
 
 @dataclass
 class Home:

@@ -82,7 +82,14 @@ class FakeChain:
     roster: Roster | None
     committed: tuple[Any, ...] = ()
 
+    @property
+    def acts(self) -> tuple[Any, ...]:
+        return self.committed
+
     def roster_at(self, version: int) -> Roster | None:
+        return self.roster
+
+    def roster_of(self, cluster_id: str, version: int) -> Roster | None:
         return self.roster
 
 

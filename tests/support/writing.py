@@ -69,6 +69,14 @@ class FakeChain:
     def roster_at(self, version: int) -> Roster | None:
         return self.rosters.get(max((v for v in self.rosters if v <= version), default=-1))
 
+    @property
+    def acts(self) -> Sequence[Act]:
+        return self.committed
+
+    def roster_of(self, cluster_id: str, version: int) -> Roster | None:
+        roster = self.roster_at(version)
+        return roster if roster is not None and roster.cluster_id == cluster_id else None
+
     def commit(self, kind: str, payload: msgspec.Struct, ms: int = START_MS) -> Act:
         number = len(self.committed)
         act = Act(
