@@ -10,6 +10,7 @@ from agent_core.caller import Caller
 from agent_core.clock import Hlc
 from agent_core.decisions.fold import DecisionsFold
 from agent_core.feeds.model import Entry, EntryKey, Head
+from agent_core.feeds.proofs import Proven
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.hmmm.machine import Periods
 from agent_core.shapes import (
@@ -44,7 +45,7 @@ class Folds(Protocol):
     def ucxl(self) -> UcxlFold: ...
 
 
-class Entries(Protocol):
+class Entries(Proven, Protocol):
     """What views read of the store; implemented by :class:`agent_core.feeds.store.Store`."""
 
     @property
@@ -62,10 +63,6 @@ class Entries(Protocol):
 
     def tail(self, limit: int) -> Sequence[Entry]:
         """The newest entries of all feeds, oldest first."""
-        ...
-
-    def entry(self, key: EntryKey) -> Entry | None:
-        """One entry."""
         ...
 
     def fork_limit(self, author: str, epoch: int) -> int | None:

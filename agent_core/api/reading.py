@@ -10,16 +10,20 @@ from agent_core.api.requests import (
     CheckRequest,
     DecisionRequest,
     DiffRequest,
+    ExportRequest,
     GetRequest,
     ListRequest,
     LogRequest,
     Nothing,
+    ProveRequest,
     RoomRequest,
     TailRequest,
     TermRequest,
 )
 from agent_core.decisions import views as decision_views
 from agent_core.election.verify import certificate
+from agent_core.feeds import proofs
+from agent_core.feeds.model import EntryKey
 from agent_core.hmmm import views as room_views
 from agent_core.hmmm.model import META_ROOM
 from agent_core.identity.signing import Ed25519Verifier
@@ -32,6 +36,9 @@ from agent_core.shapes import (
     Decision,
     Diff,
     Election,
+    EntryProof,
+    FeedItem,
+    FeedPage,
     Finding,
     LogEntry,
     MemberInfo,
@@ -45,6 +52,8 @@ from agent_core.shapes import (
 from agent_core.ucxl import views as ucxl_views
 
 MAX_LIMIT = 5000
+#: Bytes of entries in one page of an export: as base64 it fits a line of the control socket with room to spare.
+_PAGE_BYTES = 512 * 1024
 
 
 class Reading:
@@ -140,6 +149,47 @@ class Reading:
     def log_tail(self, request: TailRequest) -> tuple[LogEntry, ...]:
         """The newest entries of all feeds, oldest first."""
         return views.log(self._sources.entries.tail(_limit(request.limit)), self._sources.context())
+
+    @operation("log.prove")
+    def log_prove(self, request: ProveRequest) -> EntryProof:
+        """What proves one entry to anybody, by other people's tools too."""
+        sources = self._sources
+        if request.entry.strip().isdecimal():
+            author, epoch = views.find_feed(request.author, request.epoch, sources.entries, sources.context())
+            key = EntryKey(author, epoch, int(request.entry.strip()[:15]))
+        else:
+            key = views.find_entry(request.entry, sources.entries)
+        head, path = proofs.inclusion(sources.entries, key)
+        entry = sources.entries.entry(key)
+        assert entry is not None  # the checkpoint covers it
+        return EntryProof(
+            key=str(key),
+            id=entry.id,
+            size=head.size,
+            header=entry.raw,
+            proof=proofs.tlog_proof(key.seq, path, head.note),
+            verifier=proofs.verifier_key(key.author, key.epoch),
+        )
+
+    @operation("log.export")
+    def log_export(self, request: ExportRequest) -> FeedPage:
+        """Entries of a feed as they are stored, with the signed checkpoint that covers them."""
+        sources = self._sources
+        author, epoch = views.find_feed(request.author, request.epoch, sources.entries, sources.context())
+        head = proofs.signed_head(sources.entries, author, epoch)
+        items = sources.entries.items(author, epoch, request.start, head.size, _PAGE_BYTES)
+        return FeedPage(
+            author=author,
+            epoch=epoch,
+            size=head.size,
+            checkpoint=head.note,
+            verifier=proofs.verifier_key(author, epoch),
+            start=request.start,
+            items=tuple(
+                FeedItem(header=i.header, salt=i.salt, body=i.body) if request.bodies else FeedItem(header=i.header)
+                for i in items
+            ),
+        )
 
     @operation("shhh.check")
     def shhh_check(self, request: CheckRequest) -> tuple[Finding, ...]:

@@ -114,6 +114,23 @@ class TailRequest(Shape, frozen=True, kw_only=True):
     limit: int = 50
 
 
+class ProveRequest(Shape, frozen=True, kw_only=True):
+    """An entry: its number in the feed, its short id, or ``author/epoch/seq``. By default the feed is this node's newest epoch."""
+
+    entry: str
+    author: str = ""  #: peer id or agent id
+    epoch: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
+
+
+class ExportRequest(Shape, frozen=True, kw_only=True):
+    """A feed, by default this node's newest epoch, from an entry on; as many entries as one answer carries."""
+
+    author: str = ""  #: peer id or agent id
+    epoch: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
+    start: Annotated[int, Meta(ge=0, lt=2**40)] = 0
+    bodies: bool = False
+
+
 class PurgeRequest(Shape, frozen=True, kw_only=True):
     """An entry (short id or ``author/epoch/seq``) whose body is to be dropped everywhere."""
 

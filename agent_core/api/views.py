@@ -10,6 +10,7 @@ import msgspec
 from agent_core.api.parts import Entries
 from agent_core.clock import ZERO
 from agent_core.election.acts import ACT, ActData
+from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import Entry, EntryKey, Missing
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
@@ -105,6 +106,30 @@ def find_entry(text: str, entries: Entries) -> EntryKey:
                 return key
     recent = {entry.id: entry.key for entry in entries.tail(_NAMED_ENTRIES)}
     return recent[by_prefix(text, recent, "entry")]
+
+
+def find_feed(author: str, epoch: int | None, entries: Entries, ctx: ViewContext) -> tuple[str, int]:
+    """The feed that was named: by default this node's, and an author's newest epoch.
+
+    Args:
+        author: a peer id, or an agent id that one member only has.
+
+    Raises:
+        NotFound: nothing of it is held here.
+        InvalidInput: several members have that name.
+    """
+    named = author.strip() or ctx.me
+    held = [head for head in entries.heads() if head.author == named]
+    if not held:
+        members = ctx.roster.members if ctx.roster else {}
+        twins = [p for p, member in members.items() if named in (ctx.name(p), member.agent_id)]
+        if len(twins) > 1:
+            raise InvalidInput(f"Several members are called {named[:60]!r}.", f"Name one of {', '.join(twins)}.")
+        held = [head for head in entries.heads() if head.author in twins]
+    if not held:
+        raise NotFound(f"Nothing is held here of an author {named[:60]!r}.", "`chorus-hap members` lists the members.")
+    chosen = max(head.epoch for head in held) if epoch is None else epoch
+    return held[0].author, chosen
 
 
 def entry_counts(entries: Entries) -> defaultdict[str, int]:

@@ -47,6 +47,16 @@ def key_id(author: str, epoch: int) -> bytes:
     return hashlib.sha256(f"{origin(author, epoch)}\n".encode() + _ED25519 + _key_bytes(author)).digest()[:4]
 
 
+def verifier_key(author: str, epoch: int) -> str:
+    """The key that checks a feed's notes, as text (C2SP signed-note): name, key id in hex, algorithm and key in base64.
+
+    Raises:
+        ValueError: the author is no peer id of an Ed25519 key.
+    """
+    key = base64.b64encode(_ED25519 + public_key_of(author)).decode()
+    return f"{origin(author, epoch)}+{key_id(author, epoch).hex()}+{key}"
+
+
 def sign(signer: Signer, epoch: int, size: int, root: bytes) -> Checkpoint:
     """Sign the head of one's own feed."""
     author = signer.peer_id

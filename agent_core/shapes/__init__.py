@@ -8,7 +8,7 @@ from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequ
 from agent_core.shapes.election import CertificateCheck, Claim, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
 from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
 from agent_core.shapes.members import MemberInfo, PeerInfo, RosterChange
-from agent_core.shapes.records import Attention, LogEntry, Traffic
+from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
 from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
 from agent_core.shapes.ucxl import AddressInfo, Content, Diff, PutRequest, Version
@@ -26,6 +26,9 @@ __all__ = [
     "Decision",
     "Diff",
     "Election",
+    "EntryProof",
+    "FeedItem",
+    "FeedPage",
     "Finding",
     "Health",
     "Leader",

@@ -34,6 +34,37 @@ class LogEntry(Shape, frozen=True, kw_only=True):
     held: bool = False
 
 
+class EntryProof(Shape, frozen=True, kw_only=True):
+    """One entry with what proves it to anybody: C2SP tlog-proof over its header's bytes, and the author's verifier key."""
+
+    key: str  #: author/epoch/seq
+    id: str  #: short id
+    size: int  #: of the tree that the checkpoint signs
+    header: bytes  #: the leaf, exactly as its author made it
+    proof: str  #: the tlog-proof, checkpoint included
+    verifier: str  #: the key that checks the checkpoint (C2SP signed-note)
+
+
+class FeedItem(Shape, frozen=True, kw_only=True):
+    """One entry of a feed as stored; salt and body are empty when it has none, or it wasn't asked for."""
+
+    header: bytes
+    salt: bytes = b""
+    body: bytes | None = None
+
+
+class FeedPage(Shape, frozen=True, kw_only=True):
+    """Some entries of a feed, in order, and the newest checkpoint that covers only what is held here."""
+
+    author: str  #: peer id
+    epoch: int
+    size: int  #: of the tree that the checkpoint signs
+    checkpoint: str  #: C2SP signed note
+    verifier: str  #: the key that checks it
+    start: int  #: number of the first item
+    items: tuple[FeedItem, ...]
+
+
 class Attention(Shape, frozen=True, kw_only=True):
     """Something that waits for the person."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import typer
 
 from agent_core.errors import Refused
-from agent_core.shapes import LogEntry, Verification
+from agent_core.shapes import EntryProof, LogEntry, Verification
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
 from chorus_hap.cli.output import Cell, Output, clean, one_line, when
@@ -55,6 +57,59 @@ def verify(context: typer.Context) -> int:
             ]
         )
     return 0 if result.ok else 1
+
+
+_AUTHOR = typer.Option("", "--author", metavar="MEMBER", help="whose feed: a peer id or agent id; your own if left out")
+_EPOCH = typer.Option(None, "--epoch", metavar="N", min=0, help="which epoch of the feed; the newest if left out")
+
+
+@app.command()
+def prove(
+    context: typer.Context,
+    entry: str = typer.Argument(help="entry's number in the feed, its id, or author/epoch/number"),
+    author: str = _AUTHOR,
+    epoch: int | None = _EPOCH,
+    out: Path | None = typer.Option(None, "--out", "-o", metavar="BASE", help="write BASE.tlog-proof and BASE.header"),
+) -> None:
+    """Prove one entry to anybody: print its C2SP tlog-proof, or write it beside the header's bytes that it proves."""
+    run = here(context)
+    proof = run.read(EntryProof, "log.prove", entry=entry, author=author, epoch=epoch)
+    if out is not None:
+        from chorus_hap.cli.export import write_proof
+
+        header, path = write_proof(proof, out)
+        run.out.say(f"{path} proves {header}; key: {proof.verifier}")
+    if run.out.json:
+        run.out.data(proof)
+    elif out is None:
+        run.out.raw(proof.proof.encode())
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    directory: Path = typer.Argument(help="an empty directory, or an earlier export of the same feed"),
+    author: str = _AUTHOR,
+    epoch: int | None = _EPOCH,
+    bodies: bool = typer.Option(False, "--bodies", help="with the bodies that are held here, and their salts"),
+) -> None:
+    """Write a feed as files that other people's tools check (C2SP tlog-tiles): checkpoint, headers, tree."""
+    from chorus_hap.cli.export import export as write
+
+    run = here(context)
+    written = write(run, directory, author, epoch, bodies)
+    if run.out.json:
+        run.out.data(written)
+    else:
+        run.out.facts(
+            [
+                ("feed", f"{clean(written.author)}/{written.epoch}"),
+                ("entries", str(written.entries)),
+                *([("bodies", str(written.bodies))] if bodies else []),
+                ("key", clean(written.verifier)),
+                ("written to", clean(written.directory)),
+            ]
+        )
 
 
 class _Purge(msgspec.Struct):

@@ -55,6 +55,30 @@ async def test_a_home_answers_without_a_node(home: Home) -> None:
         assert offline.call("shhh.check", text="nothing in here") == ()
 
 
+async def test_entries_are_proven_and_feeds_exported_page_by_page(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_core.api.reading._PAGE_BYTES", 700)  # two of the entries
+    me = keys.load(home.identity).peer_id
+    with Offline(home) as offline:
+        proof = offline.call("log.prove", entry="1")
+        assert (proof.key, proof.size) == (f"{me}/0/1", 3)
+        assert offline.call("log.prove", entry=proof.id) == offline.call("log.prove", entry=proof.key) == proof
+        assert offline.call("log.prove", entry="1", author=me, epoch=0) == proof
+        for wrong in (
+            {"entry": "3"},
+            {"entry": "9" * 400},
+            {"entry": "1", "epoch": 1},
+            {"entry": "1", "author": "ann"},
+        ):
+            with pytest.raises(NotFound):
+                offline.call("log.prove", **wrong)
+        first, second = (offline.call("log.export", start=start, bodies=True) for start in (0, 2))
+        assert [item.body for item in (*first.items, *second.items)] == [b"word 0", b"word 1", b"word 2"]
+        assert first.items[1].header == proof.header
+        assert first.checkpoint == second.checkpoint == proof.proof.partition("\n\n")[2]
+        assert offline.call("log.export", start=3).items == ()
+        assert offline.call("log.export").items[0].body is None
+
+
 async def test_the_first_frame_has_what_the_store_has(home: Home) -> None:
     with Offline(home) as offline:
         slices = offline.slices(["status", "rooms", "room:r", "log", "peers", "traffic"])
