@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -107,6 +107,18 @@ class HybridClock:
             self._ms, self._counter = self._ms + 1, 0
         return pack(self._ms, self._counter)
 
+    def take(self, count: int) -> list[Hlc]:
+        """The next stamps, for entries made at one moment: the wall is looked at once."""
+        if count == 0:
+            return []
+        first = self.now()
+        counter = self._counter
+        if counter + count > 0x10000:
+            return [first, *(self.now() for _ in range(count - 1))]
+        self._counter += count - 1
+        prefix = first[:13]
+        return [f"{prefix}{n:04x}" for n in range(counter, counter + count)]
+
     def observe(self, stamp: Hlc) -> None:
         """Move past a received stamp, but never more than :data:`MAX_AHEAD_MS` past the wall; malformed ones are ignored."""
         if not is_hlc(stamp):
@@ -116,6 +128,15 @@ class HybridClock:
             return
         if (ms, counter) > (self._ms, self._counter):
             self._ms, self._counter = ms, counter
+
+    def observe_all(self, stamps: Sequence[Hlc]) -> None:
+        """Observe many stamps: the greatest is enough, unless it is one to be ignored."""
+        greatest = max(stamps, default=ZERO)
+        if is_hlc(greatest) and self.ahead_ms(greatest) <= MAX_AHEAD_MS:
+            self.observe(greatest)
+        else:
+            for stamp in stamps:
+                self.observe(stamp)
 
     def ahead_ms(self, stamp: Hlc) -> int:
         """How far the stamp is ahead of this machine's wall clock, in milliseconds; negative for the past."""

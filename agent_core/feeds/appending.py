@@ -18,7 +18,7 @@ from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Pending, Writer
 
 #: Drafts in one commit: making that many entries keeps the event loop for some 10 ms.
-MAX_BATCH = 256
+MAX_BATCH = 512
 
 
 class Appending:
@@ -97,7 +97,7 @@ class Appending:
         try:
             new = self._writer.prepare(batch)
             if new is not None:
-                await self._disk.run(functools.partial(self._store_own, new))
+                await self._store_own(new)
         except Exception as exc:
             for pending in batch:
                 pending.error, pending.done = pending.error or exc, True
@@ -110,8 +110,8 @@ class Appending:
             await self._intake.stored(new)
             call(self._committed, new)
 
-    def _store_own(self, new: Extension) -> None:
-        if not self._store.extend(new, index_ops=True):
+    async def _store_own(self, new: Extension) -> None:
+        if not await self._disk.extend(self._store, new, index_ops=True):
             raise Unavailable("This node's feed was extended by a peer just now.", "Try again.")
         if new.start == 0 and new.epoch > 0:
-            self._place.opened(new.epoch)
+            await self._disk.run(functools.partial(self._place.opened, new.epoch))

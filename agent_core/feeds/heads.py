@@ -67,12 +67,22 @@ class FeedHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     entries: tuple[Item, ...] = ()
 
     @classmethod
-    def of(cls, author: str, epoch: int, start: int, checkpoint: str, items: Sequence[Item]) -> FeedHead:
+    def of(
+        cls,
+        author: str,
+        epoch: int,
+        start: int,
+        checkpoint: str,
+        entries: Sequence[Entry],
+        bodies: Sequence[Body | None],
+    ) -> FeedHead:
         """The announcement of a commit; without the entries when they are too big to gossip."""
-        size = start + len(items)
-        if sum(item.size for item in items) + len(checkpoint) > MAX_ANNOUNCED_BYTES * 3 // 4:  # base64 in JSON
-            return cls(author=author, epoch=epoch, size=size, checkpoint=checkpoint, start=size)
-        return cls(author=author, epoch=epoch, size=size, checkpoint=checkpoint, start=start, entries=tuple(items))
+        size = start + len(entries)
+        octets = sum(len(entry.raw) for entry in entries) + sum(len(body.data) for body in bodies if body)
+        items: tuple[Item, ...] = ()
+        if octets + 32 * len(entries) + len(checkpoint) <= MAX_ANNOUNCED_BYTES * 3 // 4:  # base64 in JSON
+            items = tuple(map(Item.of, entries, bodies))
+        return cls(author=author, epoch=epoch, size=size, checkpoint=checkpoint, start=size - len(items), entries=items)
 
 
 class FeedInfo(msgspec.Struct, frozen=True, kw_only=True):

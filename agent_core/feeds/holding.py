@@ -44,6 +44,8 @@ class Holding:
         """Of entries that were just stored, those whose time has come."""
         if (author, epoch) in self._first:
             return ()
+        if not self._ahead(max(entry.header.hlc for entry in entries)):
+            return entries
         for place, entry in enumerate(entries):
             if self._ahead(entry.header.hlc):
                 self._first[author, epoch] = entry.header.seq

@@ -75,16 +75,16 @@ class Intake:
         async with self.writing:
             if self.store.size(new.author, new.epoch) != new.start:
                 return False
-            purged = [e.header.seq for e in new.entries if self._is_purged(e.key)]
+            claims = self.store.purge_claims()
+            purged = [e.header.seq for e in new.entries if self._is_purged(e.key)] if claims else []
             with trio.CancelScope(shield=True):
                 if mine and new.epoch >= self._place.epoch:
                     # Noted first: a crash between the two must not leave an old copy that takes itself for whole.
                     reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
                     await self._doubt_memory(reason, new.epoch)
-                await self._disk.run(functools.partial(self.store.extend, new, index_ops=mine, purged=purged))
+                await self._disk.extend(self.store, new, index_ops=mine, purged=purged)
                 self.received += len(new.entries)
-                for entry in new.entries:
-                    self._clock.observe(entry.header.hlc)
+                self._clock.observe_all([entry.header.hlc for entry in new.entries])
                 await self.stored(new)
         return True
 

@@ -44,14 +44,14 @@ class EntryKey(NamedTuple):
         return f"{self.author}/{self.epoch}/{self.seq}"
 
 
-class BodyRef(msgspec.Struct, frozen=True):
+class BodyRef(msgspec.Struct, frozen=True, gc=False):
     """What a header says of its body: the salted hash (hex) and the size in bytes."""
 
     hash: str
     size: int
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The part of an entry that is proven and that folds decide on. Unknown fields are kept in the bytes and ignored."""
 
     v: int
@@ -81,8 +81,7 @@ def body_hash(salt: bytes, body: bytes) -> str:
     return hashlib.sha256(b"chorus-hap body v1\n" + salt + body).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One header with the exact bytes it was stored in."""
 
     header: Header
@@ -141,8 +140,7 @@ class Draft:
     op: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A body and the salt its hash was made with."""
 
     salt: bytes

@@ -85,13 +85,28 @@ def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """All or nothing, on disk at the end."""
+    with staged(connection):
+        yield connection
+    finish(connection)
+
+
+@contextmanager
+def staged(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A transaction that stays open at the end, for :func:`finish`; an exception takes it back."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
+    except BaseException:
+        _take_back(connection)
+        raise
+
+
+def finish(connection: sqlite3.Connection) -> None:
+    """End an open transaction: on disk when this returns, or nothing of it when it raises."""
+    try:
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # a full disk may have rolled back by itself
-            connection.execute("ROLLBACK")
+        _take_back(connection)
         raise
 
 
@@ -106,6 +121,11 @@ def explained(path: Path | str) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         raise _explain(path, exc) from exc
+
+
+def _take_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # a full disk may have rolled back by itself
+        connection.execute("ROLLBACK")
 
 
 def _open(path: Path | str, *, read_only: bool, immutable: bool) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from agent_core.feeds.appending import Appending
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.forks import ForkProof
-from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, Item, PurgeData
+from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, PurgeData
 from agent_core.feeds.intake import Intake, call
 from agent_core.feeds.model import (
     Body,
@@ -283,9 +283,9 @@ class Feeds:
 
     def _tell(self, new: Extension) -> None:
         """The fast path: announce a commit by gossip; :meth:`_nudge` tells peers who don't confirm it soon."""
-        items = [Item.of(entry, body) for entry, body in zip(new.entries, new.bodies, strict=True)]
         if self.announce is not None:
-            call(self.announce, FeedHead.of(new.author, new.epoch, new.start, new.checkpoint.note, items))
+            place = (new.author, new.epoch, new.start)
+            call(self.announce, FeedHead.of(*place, new.checkpoint.note, new.entries, new.bodies))
         self._committed.set()
 
     # --- before the first append --------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, FeedInfo, Item, PurgeDat
 from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
 from agent_core.feeds.ranges import Extension
-from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, transaction
+from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, finish, staged, transaction
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification
 
@@ -291,14 +291,31 @@ class Store:
         Raises:
             StoreError: nothing was stored.
         """
+        commit = self.stage(new, index_ops=index_ops, purged=purged)
+        if commit is not None:
+            commit()
+        return commit is not None
+
+    def stage(
+        self, new: Extension, *, index_ops: bool = False, purged: Collection[int] = ()
+    ) -> Callable[[], None] | None:
+        """The first half of :meth:`extend`: all but waiting for the disk.
+
+        Returns:
+            What ends it, to be called next of all writing: it stores the entries, or raises ``StoreError`` and nothing was
+            stored. Nothing if the feed has grown meanwhile.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
         old = self._feeds.get((new.author, new.epoch))
         if (old.size if old else 0) != new.start:
-            return False
+            return None
         if new.end > MAX_SIZE:
             raise StoreError("A feed has reached the greatest size there is.", "Start a new home.")
         root = new.frontier.root()
         hlc = max([old.hlc if old else ZERO, *(e.header.hlc for e in new.entries)])
-        with explained(self.path), transaction(self._writer) as db:
+        with explained(self.path), staged(self._writer) as db:
             if old is None:
                 db.execute(
                     "INSERT INTO feeds (author, epoch, size, root, hlc) VALUES (?, ?, 0, ?, ?)",
@@ -316,18 +333,25 @@ class Store:
                 (feed.id, new.end, new.checkpoint.size, new.checkpoint.note, b"".join(new.proof)),
             )
         feed.size, feed.root, feed.hlc, feed.frontier = new.end, root, hlc, new.frontier.copy()
-        self._feeds[new.author, new.epoch] = feed
-        for entry in new.entries:
-            self._claim(entry)
-        return True
+
+        def commit() -> None:
+            with explained(self.path):
+                finish(self._writer)
+            self._feeds[new.author, new.epoch] = feed
+            for entry in new.entries:
+                if entry.header.type == LOG_PURGE:
+                    self._claim(entry)
+
+        return commit
 
     def _insert(
         self, db: sqlite3.Connection, feed: _Feed, new: Extension, index_ops: bool, purged: Collection[int]
     ) -> None:
         rows, bodies, ops, claims = [], [], [], []
+        base = _key(feed, 0)
         for entry, body, nodes in zip(new.entries, new.bodies, new.nodes, strict=True):
             header = entry.header
-            key = _key(feed, header.seq)
+            key = base + header.seq
             state = _NO_BODY if header.body is None else _WANTED
             if state == _WANTED and header.seq in purged:
                 state = _PURGED
@@ -337,12 +361,14 @@ class Store:
             rows.append((key, entry.raw, nodes, state))
             if index_ops and header.op:
                 ops.append((header.op, key))
-            if target := _purge_target(entry):
+            if header.type == LOG_PURGE and (target := _purge_target(entry)):
                 claims.append((*target, header.author))
         db.executemany("INSERT INTO entries (key, raw, nodes, body) VALUES (?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", bodies)
-        db.executemany("INSERT OR IGNORE INTO ops (op, key) VALUES (?, ?)", ops)
-        db.executemany("INSERT OR IGNORE INTO purges (author, epoch, seq, purger) VALUES (?, ?, ?, ?)", claims)
+        if ops:
+            db.executemany("INSERT OR IGNORE INTO ops (op, key) VALUES (?, ?)", ops)
+        if claims:
+            db.executemany("INSERT OR IGNORE INTO purges (author, epoch, seq, purger) VALUES (?, ?, ?, ?)", claims)
 
     def add_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> int:
         """Keep bodies that were missing, checked against their headers already; purged ones stay away.

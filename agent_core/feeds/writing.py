@@ -47,7 +47,7 @@ class Writer:
         start = frontier.size
         made: list[tuple[Entry, Body | None]] = []
         if self._place.opening:
-            made.append(self._make(Draft(FEED_EPOCH, self._epoch_data()), epoch, start))
+            made += self._make([Draft(FEED_EPOCH, self._epoch_data())], epoch, start)
         least = len(made)
         ops: dict[str, Entry] = {}
         for pending in batch:
@@ -70,36 +70,46 @@ class Writer:
         self, drafts: Sequence[Draft], epoch: int, seq: int, ops: Mapping[str, Entry]
     ) -> tuple[list[tuple[Entry, Body | None]], list[Entry]]:
         """One caller's entries: those to store, and those to give back, which may be older."""
-        made: list[tuple[Entry, Body | None]] = []
-        result: list[Entry] = []
-        own: dict[str, Entry] = {}
+        fresh: list[Draft] = []
+        places: dict[str, int] = {}  # where in ``fresh`` an operation is
+        result: list[Entry | int] = []
         for draft in drafts:
-            entry = self._first_of(draft, ops, own)
-            if entry is None:
-                made.append(self._make(draft, epoch, seq + len(made)))
-                entry = made[-1][0]
-                own[draft.op] = entry
-            result.append(entry)
-        return made, result
+            found = self._first_of(draft, ops, fresh, places) if draft.op else None
+            if found is None:
+                found = places[draft.op] = len(fresh)
+                fresh.append(draft)
+            result.append(found)
+        made = self._make(fresh, epoch, seq)
+        return made, [made[entry][0] if isinstance(entry, int) else entry for entry in result]
 
-    def _first_of(self, draft: Draft, *batches: Mapping[str, Entry]) -> Entry | None:
-        """The entry that the draft's operation made already, in this commit or before."""
-        if not draft.op:
-            return None
-        found = next((batch[draft.op] for batch in batches if draft.op in batch), None) or self._store.op(draft.op)
-        if found is not None and found.header.type != draft.type:
+    def _first_of(
+        self, draft: Draft, ops: Mapping[str, Entry], fresh: Sequence[Draft], places: Mapping[str, int]
+    ) -> Entry | int | None:
+        """The entry that the draft's operation made already, in this commit or before, or the place of its draft."""
+        place = places.get(draft.op)
+        found = ops.get(draft.op) or self._store.op(draft.op) if place is None else None
+        type_ = found.header.type if found else draft.type if place is None else fresh[place].type
+        if type_ != draft.type:
             raise Conflict(
-                f"The operation id {draft.op} was used for {found.header.type} before, not for {draft.type}.",
+                f"The operation id {draft.op} was used for {type_} before, not for {draft.type}.",
                 "Use a new operation id for another operation.",
             )
-        return found
+        return found if place is None else place
 
-    def _make(self, draft: Draft, epoch: int, seq: int) -> tuple[Entry, Body | None]:
-        salt = b"" if draft.body is None else os.urandom(SALT_BYTES)
+    def _make(self, drafts: Sequence[Draft], epoch: int, seq: int) -> list[tuple[Entry, Body | None]]:
+        me, salts = self._signer.peer_id, os.urandom(SALT_BYTES * len(drafts))
         try:
-            return new_header(
-                draft, author=self._signer.peer_id, epoch=epoch, seq=seq, hlc=self._clock.now(), salt=salt
-            )
+            return [
+                new_header(
+                    draft,
+                    author=me,
+                    epoch=epoch,
+                    seq=seq + n,
+                    hlc=hlc,
+                    salt=salts[n * SALT_BYTES : (n + 1) * SALT_BYTES],
+                )
+                for n, (draft, hlc) in enumerate(zip(drafts, self._clock.take(len(drafts)), strict=True))
+            ]
         except VerificationFailed as exc:
             raise TooLarge(exc.message, "Use fewer or shorter citations, mentions or options.") from exc
 

@@ -41,6 +41,22 @@ def test_grows_strictly_and_stays_near_the_wall(steps: list[int | str]) -> None:
         last = stamp
 
 
+@given(st.tuples(st.integers(0, 2_000), st.integers(0xFFC0, 0xFFFF)), st.lists(st.integers(0, 80), max_size=4))
+def test_stamps_taken_at_once_are_those_taken_one_by_one(last: tuple[int, int], counts: list[int]) -> None:
+    at_once, one_by_one = (HybridClock(lambda: 1_000, pack(*last)) for _ in range(2))
+    for count in counts:
+        assert at_once.take(count) == [one_by_one.now() for _ in range(count)]
+
+
+@given(st.lists(st.one_of(stamps.map(lambda s: pack(*s)), st.text(max_size=20)), max_size=8))
+def test_many_stamps_are_observed_as_one_by_one(seen: list[str]) -> None:
+    at_once, one_by_one = (HybridClock(lambda: 1 << 40) for _ in range(2))
+    at_once.observe_all(seen)
+    for stamp in seen:
+        one_by_one.observe(stamp)
+    assert at_once.now() == one_by_one.now()
+
+
 @given(st.text(max_size=30))
 def test_nonsense_is_ignored(text: str) -> None:
     clock = HybridClock(lambda: 5)

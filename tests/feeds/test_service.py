@@ -235,8 +235,9 @@ def _head(node: Node) -> FeedHead:
     """The whole first epoch of a node as one announcement."""
     store = node.feeds.store
     size = store.size(node.me, 0)
-    items = store.items(node.me, 0, 0, size, 1 << 20)
-    return FeedHead.of(node.me, 0, 0, store.checkpoints(node.me, 0)[0][2], items)
+    items = tuple(store.items(node.me, 0, 0, size, 1 << 20))
+    note = store.checkpoints(node.me, 0)[0][2]
+    return FeedHead(author=node.me, epoch=0, size=size, checkpoint=note, entries=items)
 
 
 async def test_stamps_go_on_above_those_of_the_last_run(tmp_path: Path) -> None:
