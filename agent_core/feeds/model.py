@@ -1,4 +1,4 @@
-"""What a feed is made of: headers, entries, bodies, bundles. The stored form can't change later; see docs/protocol.md."""
+"""What a feed is made of: headers, entries, bodies, bundles. The stored form can't change later; see docs/protocol-feeds.md."""
 
 from __future__ import annotations
 

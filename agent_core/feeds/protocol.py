@@ -1,6 +1,6 @@
 """The feeds protocol ``/chorus/feeds/1.0.0``: its frames, and the answer to each, computed from a store. No I/O of its own.
 
-One side asks, the other answers, one frame each; both directions have streams of their own. docs/protocol.md has the bytes.
+One side asks, the other answers, one frame each; both directions have streams of their own. docs/protocol-feeds.md has the bytes.
 """
 
 from __future__ import annotations
