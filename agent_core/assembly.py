@@ -36,6 +36,7 @@ from agent_core.mesh.known import KnownPeers, known_addresses
 from agent_core.mesh.service import LibP2PNetwork
 from agent_core.ports import Ports
 from agent_core.roster.model import Kind, Policy, VoterUse
+from agent_core.roster.moving import Moving
 from agent_core.roster.service import CLUSTER_KEY, RosterService
 from agent_core.roster.settings import Applicant, RosterSettings
 from agent_core.settings import default_agent_id
@@ -154,6 +155,7 @@ class Assembly:
             NodeParts(
                 sources=sources,
                 election=self.election,
+                moving=self._moving(),
                 rooms=self.hmmm,
                 decisions=self.decisions,
                 addresses=self.ucxl,
@@ -231,11 +233,25 @@ class Assembly:
             chain=lambda: self.folds.chain,
             proposer=self.election,
             leader=lambda: self.election.leader,
-            found=lambda member, policy: self.election.found(values.cluster.network, member, policy),
+            found=lambda member, policy, lost: self.election.found(values.cluster.network, member, policy, lost),
             on_bound=self._bind,
             caught_up=self.here.caught_up,
             heads=self.here.act_heads,
             doubt=lambda: self.here.doubt(self.folds.chain),
+        )
+
+    def _moving(self) -> Moving:
+        def last() -> tuple[int, str]:
+            number = self.folds.chain.proven_by_feeds()
+            return number, self.folds.chain.held(number).hash
+
+        return Moving(
+            self.roster,
+            self.feeds,
+            self.network.dial,
+            self.election.resign,
+            lambda: frozenset(p.peer_id for p in self.network.peers()) | {self._me},
+            last,
         )
 
     def _connect(self, door: Door) -> None:

@@ -164,7 +164,7 @@ class Surroundings:
     def act_heads(self) -> Sequence[Head]:
         """The feeds that hold the committed acts, as far as they do."""
         sizes: dict[tuple[str, int], int] = {}
-        for act in self._built.folds.chain.committed:
+        for act in self._built.folds.chain.acts:
             sizes[act.author, act.epoch] = max(act.seq + 1, sizes.get((act.author, act.epoch), 0))
         return [
             Head(author=a, epoch=e, size=n, root=root.hex())

@@ -13,9 +13,12 @@ from agent_core.api.registry import Operation, operation, operations_of
 from agent_core.api.requests import (
     DeleteRequest,
     EndPreview,
+    JoinRequest,
     Kept,
     Nothing,
     PurgeRequest,
+    RecoverRequest,
+    ShareRequest,
     TriggerRequest,
     WithdrawRequest,
 )
@@ -23,6 +26,7 @@ from agent_core.caller import Caller
 from agent_core.feeds.model import EntryKey
 from agent_core.shapes import (
     Election,
+    Moved,
     Posted,
     PostRequest,
     ProposeRequest,
@@ -57,6 +61,21 @@ class Facade(Reading):
         """Hand the lead over to the best other voter."""
         await self._parts.election.resign()
         return self._sources.election()
+
+    @operation("cluster.join", changes=True)
+    async def cluster_join(self, request: JoinRequest, caller: Caller) -> Moved:
+        """Move this home into another cluster in reach."""
+        return await self._parts.moving.join(request.cluster, request.force)
+
+    @operation("cluster.recover", changes=True)
+    async def cluster_recover(self, request: RecoverRequest, caller: Caller) -> Moved:
+        """Found a cluster in place of this one, whose majority is lost for good."""
+        return await self._parts.moving.recover(request.force_new)
+
+    @operation("cluster.share", changes=True)
+    async def cluster_share(self, request: ShareRequest, caller: Caller) -> Moved:
+        """Show the others what this home wrote before it came into their cluster."""
+        return await self._parts.moving.share(op=request.op_id, via=caller.via, login=caller.login)
 
     @operation("hmmm.post", changes=True)
     async def hmmm_post(self, request: PostRequest, caller: Caller) -> Posted:

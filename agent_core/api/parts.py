@@ -16,6 +16,7 @@ from agent_core.hmmm.machine import Periods
 from agent_core.shapes import (
     Election,
     Finding,
+    Moved,
     PeerInfo,
     Posted,
     PostRequest,
@@ -111,6 +112,16 @@ class ElectionControl(Protocol):
         ...
 
 
+class MovingControl(Protocol):
+    """Where this home belongs, by its person's word."""
+
+    async def join(self, wanted: str, force: bool = False) -> Moved: ...
+
+    async def recover(self, force_new: bool) -> Moved: ...
+
+    async def share(self, *, op: str = "", via: str = "service", login: str = "") -> Moved: ...
+
+
 class RoomsControl(Protocol):
     """Changing operations of HMMM."""
 
@@ -163,6 +174,7 @@ class NodeParts:
 
     sources: Sources
     election: ElectionControl
+    moving: MovingControl
     rooms: RoomsControl
     decisions: DecisionsControl
     addresses: AddressesControl

@@ -131,6 +131,25 @@ class ExportRequest(Shape, frozen=True, kw_only=True):
     bodies: bool = False
 
 
+class JoinRequest(Shape, frozen=True, kw_only=True):
+    """A cluster in reach, by the beginning of its id or the address of one of its nodes."""
+
+    cluster: str
+    force: bool = False  #: leave even though the old cluster has no majority that could let this voter go
+
+
+class RecoverRequest(Shape, frozen=True, kw_only=True):
+    """Whether the person means it."""
+
+    force_new: bool = False
+
+
+class ShareRequest(Shape, frozen=True, kw_only=True):
+    """Show what was written before coming into the cluster."""
+
+    op_id: str = ""
+
+
 class PurgeRequest(Shape, frozen=True, kw_only=True):
     """An entry (short id or ``author/epoch/seq``) whose body is to be dropped everywhere."""
 

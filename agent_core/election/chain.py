@@ -219,6 +219,12 @@ class ActChain:
         """Acts and commits held by the election stream only, not yet as entries: they must be kept apart."""
         return tuple(h.raw for h in self._loose.values()), tuple(self._loose_proofs.values())
 
+    def proven_by_feeds(self) -> int:
+        """Number of the last committed act that entries alone prove, so that whoever gets the feeds can prove it too."""
+        loose = min((h.number for h in self._loose.values() if self._is_committed(h)), default=self.tip_number + 1)
+        proofs = (p.number for p in self._proofs if p.number < loose and p.hash not in self._loose_proofs)
+        return max(proofs, default=min(0, self.tip_number))
+
     def timeline(self) -> Sequence[TermRecord]:
         """The terms this node knows leaders of, oldest first; ``certified`` if the certificate holds."""
         return [self._record(acts) for _, acts in sorted(self._terms.items())]

@@ -39,7 +39,7 @@ from agent_core.feeds.model import Appender, Draft
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network, Stream, StreamClosed
 from agent_core.roster.fold import GenesisPayload
-from agent_core.roster.model import Member, Policy
+from agent_core.roster.model import Lost, Member, Policy
 from agent_core.shapes import Election
 from agent_core.views import ViewContext
 
@@ -218,18 +218,21 @@ class ElectionService:
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
-    async def found(self, network_name: str, member: Member, policy: Policy) -> str:
+    async def found(self, network_name: str, member: Member, policy: Policy, lost: Lost | None = None) -> str:
         """Write the genesis of a cluster with this member as its only voter; :meth:`bind` makes this node belong to it.
 
         Args:
             network_name: separates meshes.
             member: the founder's record.
             policy: how newcomers are admitted.
+            lost: the cluster whose place it takes, if it does.
 
         Returns:
             The cluster id.
         """
         payload = GenesisPayload(random=secrets.token_hex(32), network=network_name, policy=policy, founder=member)
+        if lost is not None:
+            payload = msgspec.structs.replace(payload, replaces=lost.cluster, last=lost.last, last_hash=lost.last_hash)
         raw = msgspec.Raw(msgspec.json.encode(payload))
         data = ActData(cluster="", term=0, number=0, kind=ActKind.GENESIS, payload=raw)
         (entry,) = await self._appender.append([Draft(ACT, data)])

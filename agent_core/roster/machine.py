@@ -24,6 +24,7 @@ class Meeting:
     lone: bool = False
     moving: bool = False
     members: int = 0
+    replaces: str = ""
     leader: str = ""
     voter_use: VoterUse = VoterUse.NEVER
     doubt: str = ""
@@ -44,6 +45,7 @@ class Situation:
         nobody_to_look_for: no bootstrap peer named and mDNS off.
         may_found: false for a command's node.
         avoid: clusters that refused a moment ago.
+        goal: the cluster that its person told it to join.
     """
 
     me: str
@@ -57,6 +59,7 @@ class Situation:
     nobody_to_look_for: bool = False
     may_found: bool = True
     avoid: frozenset[str] = frozenset()
+    goal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ Step: TypeAlias = Found | Enrol | Wait | Stay
 
 def next_step(s: Situation) -> Step:
     """What to do about membership now."""
+    if s.goal and s.goal != s.cluster:
+        there = [m for m in s.met if m.cluster == s.goal and not m.moving and s.goal not in s.avoid]
+        return _enrol(there) if there else Wait(s.now_ms + 500)
     if s.cluster and not s.lone:
         return Stay()
     bound = [m for m in s.met if m.cluster and m.cluster != s.cluster]
@@ -98,13 +104,18 @@ def next_step(s: Situation) -> Step:
     if s.found_now and not s.cluster and s.may_found:
         return Found()
     if ready:
-        best = min(ready, key=lambda m: (m.lone, -m.members, m.cluster, m.leader != m.peer_id, m.peer_id))
-        return Enrol(best.peer_id, best.cluster)
+        return _enrol(ready)
     if s.cluster:
         return Stay()
     if bound or not s.may_found:
         return Wait(s.now_ms + 1000)  # there is a cluster: never found another one beside it
     return _found_or_wait(s)
+
+
+def _enrol(ready: Iterable[Meeting]) -> Enrol:
+    """By way of whom: the largest cluster first, and there the leader."""
+    best = min(ready, key=lambda m: (m.lone, -m.members, m.cluster, m.leader != m.peer_id, m.peer_id))
+    return Enrol(best.peer_id, best.cluster)
 
 
 def _found_or_wait(s: Situation) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import trio
 
@@ -77,7 +78,7 @@ class Meetings:
         """The peer takes leave: it is nobody to make a voter of until it greets anew."""
         if peer_id in self._met:
             m = self._met[peer_id]
-            self._met[peer_id] = Meeting(m.peer_id, m.agent_id, m.cluster, m.lone, m.moving, m.members, m.leader)
+            self._met[peer_id] = replace(m, voter_use=VoterUse.NEVER, doubt="")
 
     def connected(self) -> frozenset[str]:
         """Peer ids with an open connection."""
@@ -145,6 +146,7 @@ class Meetings:
             lone=hello.lone,
             moving=hello.moving,
             members=hello.members,
+            replaces=hello.replaces,
             leader=hello.leader,
             voter_use=VoterUse(hello.voter_use),
             doubt=hello.doubt,

@@ -99,7 +99,15 @@ class VoterUse(StrEnum):
     NEVER = "never"  #: a command's node, or one that is leaving
 
 
-#: Entry type by which a lone founder moves into another cluster.
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster that lost its majority for good, and the last of its acts that can be proven."""
+
+    cluster: str
+    last: int
+    last_hash: str
+
+
+#: Entry type by which a member moves into another cluster.
 ROSTER_YIELD = "roster.yield"
 
 

@@ -19,11 +19,13 @@ from agent_core.network import Network
 from agent_core.roster import machine
 from agent_core.roster.admission import Gate, Message, renewed, signed_enrol, signed_leave
 from agent_core.roster.changes import Changes
+from agent_core.roster.fold import genesis_of
 from agent_core.roster.leading import Leading
 from agent_core.roster.meeting import Meetings
 from agent_core.roster.model import (
     ROSTER_YIELD,
     Authority,
+    Lost,
     Member,
     Policy,
     Roster,
@@ -87,7 +89,7 @@ class RosterService:
         chain: the committed acts of the cluster last told to ``on_bound``.
         proposer: gets acts committed while this node leads.
         leader: the leader's peer id as known here, or empty.
-        found: makes the genesis with this member, returns the cluster id.
+        found: makes the genesis with this member, in place of a lost cluster if one is given; returns the cluster id.
         on_bound: awaited when the cluster changes, with its id (empty for none), so that folds are rebuilt.
         caught_up: whether a member holds what this node holds.
         heads: the feeds that hold the acts, told to newcomers.
@@ -113,7 +115,7 @@ class RosterService:
         chain: Callable[[], Chain | None],
         proposer: Proposer,
         leader: Callable[[], str],
-        found: Callable[[Member, Policy], Awaitable[str]],
+        found: Callable[[Member, Policy, Lost | None], Awaitable[str]],
         on_bound: Callable[[str], Awaitable[None]],
         caught_up: Callable[[str], bool],
         heads: Callable[[], Sequence[Head]] = lambda: (),
@@ -142,7 +144,7 @@ class RosterService:
         self.voter_use = voter_use
         self._gate = Gate(load() if roles is None else roles, settings.beyond_loopback, settings.force_open)
         self.bound = (durable.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
-        self._joining = ""
+        self._joining = self._goal = ""
         self._asking = False
         self._since_ms = now_ms()
         self._avoid: dict[str, int] = {}
@@ -203,6 +205,11 @@ class RosterService:
         return roster is not None and set(roster.members) == {self.peer_id}
 
     @property
+    def met(self) -> tuple[machine.Meeting, ...]:
+        """What the peers connected now have said of themselves."""
+        return self._meetings.met()
+
+    @property
     def stage(self) -> str:
         """Where membership stands: ``looking for peers``, ``enrolling`` or ``member``."""
         if self._joining:
@@ -221,14 +228,22 @@ class RosterService:
     def notes(self) -> tuple[str, ...]:
         """Sentences a person should read."""
         out = [self._refusal] if self._refusal and self.member is None else []
-        out += [
-            f"{m.agent_id} of cluster {m.cluster[:8]} is in reach; this home belongs to cluster {self.bound[:8]}. "
-            "Clusters of several members never merge by themselves."
-            for m in machine.foreign(self._situation())
-        ]
+        out += [self._foreign_note(m) for m in machine.foreign(self._situation())]
         networks = sorted(set(self._meetings.other_networks.values()))
         out += [f"A peer of network {n} is connected; this is network {self._settings.network}." for n in networks]
         return tuple(out)
+
+    def _foreign_note(self, met: machine.Meeting) -> str:
+        here, there = self.bound[:8], met.cluster[:8]
+        if met.replaces and met.replaces == self.bound:
+            return (
+                f"{met.agent_id} founded cluster {there} in place of this one, {here}. If this one's majority is lost "
+                f"for good, go there: chorus-hap cluster join {there}"
+            )
+        return (
+            f"{met.agent_id} of cluster {there} is in reach; this home belongs to cluster {here}. Clusters of several "
+            f"members never merge by themselves; this home alone goes there with: chorus-hap cluster join {there}"
+        )
 
     def standing(self, peer_id: str) -> Standing:
         """The roster's word on an author, for judging messages."""
@@ -284,9 +299,16 @@ class RosterService:
         Returns:
             Whether nothing holds this node any more: its leave is committed, or it had no need of one.
         """
-        full = self.voter_use is VoterUse.FULL
+        return self.voter_use is VoterUse.FULL or await self.stop_voting(timeout_s)
+
+    async def stop_voting(self, timeout_s: float) -> bool:
+        """Have this node removed from the voters, and be nobody to promote until :meth:`set_voter_use` says otherwise.
+
+        Returns:
+            Whether that is committed, or it was no voter anyway.
+        """
         roster, member = self.roster, self.member
-        if full or roster is None or member is None or not member.voter:
+        if roster is None or member is None or not member.voter:
             return True
         self.set_voter_use(VoterUse.NEVER)
         if len(roster.voters) == 1:
@@ -301,6 +323,29 @@ class RosterService:
                     return True
             await trio.sleep(0.2)
         return False
+
+    async def go_to(self, cluster: str, timeout_s: float) -> str:
+        """Move into a cluster whose members are connected, because the person says so.
+
+        Returns:
+            Why it didn't come to that in time; empty if this home belongs there now.
+        """
+        self._goal, self._refusal = cluster, ""
+        self._avoid.pop(cluster, None)
+        self.changed()
+        try:
+            await self._changes.until(lambda: self.bound == cluster or self._turned_down(cluster), timeout_s)
+        finally:
+            self._goal = ""
+        return "" if self.bound == cluster else self._refusal or "It doesn't answer."
+
+    async def found_anew(self, lost: Lost) -> str:
+        """Found a cluster in place of the one this home belongs to; its id. What it takes with it is in :func:`founded`."""
+        member = self.member
+        assert member is not None
+        cluster = await self._found_cluster(msgspec.structs.replace(member, authority=Authority.MASTER), lost)
+        log.warning("cluster %s takes the place of %s", cluster, lost.cluster)
+        return cluster
 
     # --- belonging ----------------------------------------------------------------------------------------------------
 
@@ -320,7 +365,9 @@ class RosterService:
         """One step towards a cluster; returns how long it may rest, seconds."""
         match machine.next_step(self._situation()):
             case machine.Found():
-                await self._found_cluster()
+                record = self._gate.applicant(self._request(""))
+                cluster = await self._found_cluster(msgspec.structs.replace(record, authority=Authority.MASTER))
+                log.info("founded cluster %s", cluster)
                 return 0.0
             case machine.Enrol(peer_id=peer, cluster=cluster):
                 await self._enrol(peer, cluster)
@@ -346,18 +393,25 @@ class RosterService:
             nobody_to_look_for=self._settings.nobody_to_look_for,
             may_found=self._settings.may_found,
             avoid=frozenset(self._avoid),
+            goal=self._goal,
         )
 
-    async def _found_cluster(self) -> None:
-        founder = msgspec.structs.replace(
-            self._gate.applicant(self._request("")), authority=Authority.MASTER, voter=True
-        )
-        cluster = await self._found(founder, self._settings.policy)
+    async def _found_cluster(self, founder: Member, lost: Lost | None = None) -> str:
+        roster = self.roster
+        policy = roster.policy if lost is not None and roster is not None else self._settings.policy
+        cluster = await self._found(msgspec.structs.replace(founder, voter=True), policy, lost)
+        await self._say_moved(cluster, 0)
         await self._durable.write(CLUSTER_KEY, cluster.encode())
         self.bound = cluster
         await self._on_bound(cluster)
         self._meetings.greet_all()
-        log.info("founded cluster %s", cluster)
+        self.changed()
+        return cluster
+
+    async def _say_moved(self, cluster: str, act: int) -> None:
+        """Write into the own feed where it ends to count for one cluster and begins for another."""
+        if self.bound:
+            await self._appender.append([Draft(ROSTER_YIELD, YieldData(old=self.bound, new=cluster, act=act))])
 
     def _request(self, cluster: str) -> CooeeEnrol:
         me = self.me
@@ -402,6 +456,10 @@ class RosterService:
             self._avoid[cluster] = self._now_ms() + ms
         self._refusal = why or self._refusal
 
+    def _turned_down(self, cluster: str) -> bool:
+        """Whether a cluster said no, rather than not yet."""
+        return self._avoid.get(cluster, 0) - self._now_ms() > PENDING_MS
+
     async def _move_into(self, cluster: str) -> None:
         """Fold the cluster's acts; belong to it when they show this node's admission, else stay what it was."""
         self._joining = cluster
@@ -420,9 +478,8 @@ class RosterService:
 
     async def _settle(self, cluster: str) -> None:
         chain = self._chain()
-        if self.bound and chain is not None:
-            moved = YieldData(old=self.bound, new=cluster, act=len(chain.committed) - 1)
-            await self._appender.append([Draft(ROSTER_YIELD, moved)])
+        if chain is not None:
+            await self._say_moved(cluster, len(chain.committed) - 1)
         await self._durable.write(CLUSTER_KEY, cluster.encode())
         self.bound = cluster
         self._refusal = ""
@@ -452,6 +509,13 @@ class RosterService:
         ours = [m.peer_id for m in self._meetings.met() if m.cluster == self.bound]
         return sorted(ours, key=lambda p: p != leader)
 
+    @property
+    def _replaces(self) -> str:
+        """The cluster whose place this one took, if it did."""
+        chain = self._chain()
+        genesis = genesis_of(chain.committed[0]) if chain is not None and chain.committed else None
+        return genesis.replaces if genesis else ""
+
     def _hello(self) -> CooeeHello:
         roster = self.roster
         return CooeeHello(
@@ -461,6 +525,7 @@ class RosterService:
             lone=self.lone,
             moving=self.moving,
             members=len(roster.members) if roster else 0,
+            replaces=self._replaces,
             leader=self._leader(),
             voter_use=self.voter_use.value,
             at_ms=self._now_ms(),

@@ -7,7 +7,7 @@ from agent_core.shapes.base import Shape
 from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
 from agent_core.shapes.election import CertificateCheck, Claim, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
 from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
-from agent_core.shapes.members import MemberInfo, PeerInfo, RosterChange
+from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
 from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
@@ -35,6 +35,7 @@ __all__ = [
     "LogEntry",
     "MemberInfo",
     "Message",
+    "Moved",
     "PeerInfo",
     "PostRequest",
     "Posted",

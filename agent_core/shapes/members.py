@@ -48,3 +48,11 @@ class RosterChange(Shape, frozen=True, kw_only=True):
     by: str  #: the admin whose act it is
     text: str
     voters: int  #: how many voters there are from then on
+
+
+class Moved(Shape, frozen=True, kw_only=True):
+    """Where a home belongs after its person said so."""
+
+    cluster_id: str
+    left: str  #: id of the cluster it left; empty if none
+    text: str

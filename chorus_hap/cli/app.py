@@ -31,6 +31,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("status", "status", "who you are, who leads, whom you reach"),
     Command("peers", "members", "live connections"),
     Command("members", "members", "the enrolled members of the cluster, and how they came: log", group=True),
+    Command("cluster", "cluster", "where this home belongs: join, recover, share", group=True),
     Command("election", "election", "who leads: show, why, verify, watch, trigger, resign", group=True),
     Command("hmmm", "hmmm", "rooms and messages: rooms, show, post, watch", group=True),
     Command("decisions", "decisions", "list, show, propose, vote, withdraw, watch", group=True),
@@ -42,7 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("doctor", "doctor", "what may be wrong with this home, and what to do"),
 )
 #: Words of the product that this version doesn't have.
-NOT_YET = ("patch", "collab", "web", "demo", "mcp", "licence", "cluster", "shhh", "tasks", "backup")
+NOT_YET = ("patch", "collab", "web", "demo", "mcp", "licence", "shhh", "tasks", "backup")
 
 _ABOUT = """The Human Agent Portal of a CHORUS mesh.
 

@@ -148,7 +148,7 @@ class Run:
         """
         options = self.options
         params: dict[str, Any] = msgspec.to_builtins(request)
-        params["op_id"] = options.op_id or _new_op_id()
+        params["op_id"] = options.op_id or new_op_id()
         posted = self.change(Posted, method, **params)
         link = self.link
         if posted.delivered or not (options.wait or link.started):
@@ -247,7 +247,8 @@ def _up(status: Status) -> bool:
     return status.stage in ("member", "ready", "degraded")
 
 
-def _new_op_id() -> str:
+def new_op_id() -> str:
+    """An operation id for something that is to be done once."""
     from agent_core.clock import wall_ms
     from agent_core.ids import uuid7
 

@@ -80,6 +80,15 @@ def test_larger_clusters_never_merge_and_both_say_so() -> None:
     assert [m.cluster for m in foreign(situation)] == [A]
 
 
+def test_who_is_told_to_join_a_cluster_asks_there_and_nowhere_else() -> None:
+    met = (peer("p", A, members=9), peer("q", B, members=2), peer("r", B, members=2, leader="r"))
+    assert next_step(at(cluster=C, goal=B, met=met)) == Enrol("r", B)
+    assert next_step(at(cluster=C, goal=B, lone=True, met=met)) == Enrol("r", B)
+    assert next_step(at(cluster=C, goal=B, met=met[:1])) == Wait(500)
+    assert next_step(at(cluster=C, goal=B, met=met, avoid=frozenset({B}))) == Wait(500)
+    assert next_step(at(cluster=B, goal=B, met=met)) == Stay()
+
+
 @given(st.lists(st.sampled_from([A, B, C]), min_size=2, max_size=4, unique=True))
 def test_of_lone_founders_that_all_see_each_other_exactly_one_stays(clusters: list[str]) -> None:
     def step(mine: str) -> object:

@@ -16,7 +16,7 @@ from agent_core.errors import NoQuorum, NotLeader
 from agent_core.feeds.model import Draft, Entry
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
 from agent_core.roster.fold import GenesisPayload, after
-from agent_core.roster.model import Kind, Member, Policy, Roster, VoterUse
+from agent_core.roster.model import Kind, Lost, Member, Policy, Roster, VoterUse
 from agent_core.roster.service import RosterService
 from agent_core.roster.settings import Applicant, RosterSettings
 from agent_core.simulated.world import SimulatedWorld
@@ -120,7 +120,7 @@ class Home:
         book = self.chain()
         return book.leader if book else ""
 
-    async def found(self, founder: Member, policy: Policy) -> str:
+    async def found(self, founder: Member, policy: Policy, lost: Lost | None = None) -> str:
         await trio.lowlevel.checkpoint()
         cluster = hashlib.sha256(f"{self.peer_id} {len(self.clusters.books)}".encode()).hexdigest()
         genesis = GenesisPayload(random="00" * 32, network="chorus", policy=policy, founder=founder)

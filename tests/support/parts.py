@@ -17,7 +17,7 @@ from agent_core.errors import ChorusError, NotLeader
 from agent_core.feeds.model import Entry, EntryKey, Head, Missing
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.roster.model import Authority, Member, Roster
-from agent_core.shapes import Election, Finding, Leader, Posted, Status, Verification, Voters
+from agent_core.shapes import Election, Finding, Leader, Moved, Posted, Status, Verification, Voters
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.views import ViewContext
 
@@ -163,6 +163,7 @@ class FakeNode:
                 ),
             ),
             election=self,
+            moving=self,
             rooms=self,
             decisions=self,
             addresses=self,
@@ -196,6 +197,18 @@ class FakeNode:
 
     async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> Posted:
         return await self._posted("delete", address, caller)
+
+    async def join(self, wanted: str, force: bool = False) -> Moved:
+        self.calls.append(("join", wanted, force))
+        return Moved(cluster_id="c2", left="c1", text="moved")
+
+    async def recover(self, force_new: bool) -> Moved:
+        self.calls.append(("recover", force_new, None))
+        return Moved(cluster_id="c2", left="c1", text="recovered")
+
+    async def share(self, **said: str) -> Moved:
+        self.calls.append(("share", said, None))
+        return Moved(cluster_id="c1", left="", text="shared")
 
     async def trigger(self, reason: str) -> None:
         self.calls.append(("trigger", reason, None))

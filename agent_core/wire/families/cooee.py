@@ -50,6 +50,7 @@ class CooeeHello(Payload, frozen=True):
     voter_use: Literal["full", "spare", "never"] = "never"
     at_ms: Count = 0  #: the clock this is said by, Unix milliseconds
     doubt: Name = ""  #: mark of a loss of memory: no vote until a promotion names it
+    replaces: Hash = ""  #: the cluster whose place this one took, after it lost its majority
 
 
 class CooeeEnrol(Payload, frozen=True):
