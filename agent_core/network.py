@@ -25,6 +25,22 @@ class DialResult(StrEnum):
     SILENT = "silent"
 
 
+class Offence(StrEnum):
+    """What a peer is refused something for; these are the only values that metrics and `peers` show."""
+
+    MESSAGE = "message"  #: a gossip message that any honest relay would have refused
+    BUDGET = "budget"  #: more gossip than its budget
+    CONTROL = "control"  #: gossip's control: more of it, or of what nobody asks
+    FRAME = "frame"  #: a frame of the muxer that can't be
+    WINDOW = "window"  #: more than a stream's window, or a window without end
+    FLOOD = "flood"  #: pings, streams or other frames without end
+    STALL = "stall"  #: it doesn't read what it asked for
+    NEGOTIATION = "negotiation"  #: protocols without end
+    HELLO = "hello"  #: no hello, or none that can be read
+    QUESTION = "question"  #: on one of our streams: what can't be read or doesn't hold
+    REQUESTS = "requests"  #: more questions than anybody has
+
+
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """One live connection."""
 
@@ -34,6 +50,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     connected_at_ms: int = 0
     rtt_ms: float | None = None
     score: float = 0.0
+    offences: tuple[tuple[str, int], ...] = ()  #: what it was refused for and how often, most often first
+    graylisted_s: float = 0.0  #: for how many seconds it is still refused altogether
 
 
 class Stream(Protocol):
@@ -90,6 +108,14 @@ class Network(Protocol):
 
     def peers(self) -> Sequence[Peer]:
         """The peers with an open connection now."""
+        ...
+
+    def shunned(self) -> Sequence[Peer]:
+        """Peers without a connection that were refused something lately, the worst first; bounded."""
+        ...
+
+    def offended(self, peer_id: str, offence: Offence) -> None:
+        """A peer did on one of our streams what nobody honest does: it loses its score, and in the end its connection."""
         ...
 
     def watch_peers(self, watcher: PeerWatcher) -> None:

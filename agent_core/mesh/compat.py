@@ -28,6 +28,8 @@ from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
+from agent_core.mesh import fencing
+
 log = logging.getLogger("chorus.mesh")
 
 VERSION = "0.8.1"
@@ -57,6 +59,7 @@ _RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (maybe_consume_signed_record, ("msg", "host", "peer_id")),
     (read_varint_prefixed_bytes_limited, ("reader", "max_length")),
     (tcp_module._set_reuse_flags, ("sock",)),
+    *fencing.RELIED_ON,
 )
 
 _applied = False
@@ -72,6 +75,7 @@ def apply() -> None:
     if _applied:
         return
     check()
+    fencing.apply()
     SwarmConn._handle_muxed_stream = _fenced(SwarmConn._handle_muxed_stream)
     SwarmConn.close = _announced(SwarmConn.close)
     Yamux.close = _marked(Yamux.close)
@@ -165,8 +169,12 @@ def _ended(muxed_conn: Any) -> bool:
 
 def _marked(inner: Callable[..., Any]) -> Callable[..., Any]:
     async def close(self: Any, error_code: int = yamux.GO_AWAY_NORMAL) -> None:
+        """A peer that takes nothing isn't waited for to be told so."""
         if not self.event_shutting_down.is_set():
             self.chorus_closed_here = True
+        if self._write_lock.locked():
+            self.event_shutting_down.set()
+            self.new_stream_send_channel.close()
         await inner(self, error_code)
 
     return close
@@ -183,7 +191,7 @@ def _reuse_address_only(sock: Any) -> None:
 async def _write_frame(self: Any, data: bytes) -> None:
     """Yamux's ``_write_frame`` without taking each frame apart again for a debug line nobody reads."""
     async with self._write_lock:
-        await self.secured_conn.write(data)
+        await fencing.write_in_time(self, data)
 
 
 async def _top_up(self: Any, *, bytes_read: int = 0) -> None:

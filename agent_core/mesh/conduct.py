@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from agent_core.network import Offence
 
 #: A peer is graylisted when its score falls to this.
 GRAYLIST_AT = -100.0
-#: Cost of a message that any honest relay would have refused, and of one over the budget.
-REJECTED, OVER_BUDGET = -10.0, -0.05
+#: Of one peer, a second and at once: frames on our streams (the rest waits), gossip frames, messages in them seen before or
+#: not, and entries of gossip's control.
+FRAMES, RPCS, ARRIVALS, CONTROL = (200.0, 1000.0), (1000.0, 4000.0), (4000.0, 16_000.0), (200.0, 2000.0)
 #: Seconds in which a score halves.
 HALF_LIFE_S = 60.0
+#: Each time on the graylist is twice as long as the one before, up to this many times the first.
+MAX_LONGER = 16
 #: Peers remembered at most; the least recently seen goes first.
 MAX_REMEMBERED = 4096
+
+
+#: What each costs.
+POINTS: Mapping[Offence, float] = {
+    Offence.MESSAGE: -10.0,
+    Offence.BUDGET: -0.05,
+    Offence.CONTROL: -5.0,
+    Offence.FRAME: -50.0,
+    Offence.WINDOW: -50.0,
+    Offence.FLOOD: -50.0,
+    Offence.STALL: -25.0,
+    Offence.NEGOTIATION: -20.0,
+    Offence.HELLO: -25.0,
+    Offence.QUESTION: -10.0,
+    Offence.REQUESTS: -1.0,
+}
 
 
 @dataclass
@@ -53,9 +76,30 @@ class GossipCounters:
 class _Record:
     messages: Bucket
     octets: Bucket
+    frames: Bucket = field(default_factory=lambda: Bucket(*FRAMES))
+    rpcs: Bucket = field(default_factory=lambda: Bucket(*RPCS))
+    arrivals: Bucket = field(default_factory=lambda: Bucket(*ARRIVALS))
+    control: Bucket = field(default_factory=lambda: Bucket(*CONTROL))
     score: float = 0.0
     scored_at: float = 0.0
     refused_until: float = -math.inf
+    times: int = 0  #: on the graylist
+    offences: Counter[Offence] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one peer stands: score, how often it was refused for what, and for how many seconds it stays on the graylist."""
+
+    peer_id: str
+    score: float
+    offences: Mapping[Offence, int]
+    graylisted_s: float
+
+    @property
+    def most(self) -> tuple[tuple[str, int], ...]:
+        """The offences with their number, most often first."""
+        return tuple(sorted(((o.value, n) for o, n in self.offences.items()), key=lambda pair: -pair[1]))
 
 
 class Conduct:
@@ -64,7 +108,7 @@ class Conduct:
     Args:
         messages_per_s, message_burst: budget in messages.
         bytes_per_s, byte_burst: budget in bytes.
-        graylist_s: how long a graylisted peer is refused, seconds.
+        graylist_s: how long a graylisted peer is refused the first time, seconds.
     """
 
     def __init__(
@@ -76,6 +120,7 @@ class Conduct:
         self._records: dict[str, _Record] = {}
         self.dropped = 0
         self.graylisted = 0
+        self.refused: Counter[Offence] = Counter(dict.fromkeys(Offence, 0))
 
     def admit(self, peer: str, size: int, now: float) -> bool:
         """Whether a message of ``size`` bytes relayed by the peer is within its budget."""
@@ -83,12 +128,39 @@ class Conduct:
         if record.messages.take(1, now) and record.octets.take(size, now):
             return True
         self.dropped += 1
-        self._add(record, OVER_BUDGET, now)
+        self._add(record, Offence.BUDGET, now)
         return False
 
-    def rejected(self, peer: str, now: float) -> None:
-        """The peer relayed something no honest relay would have."""
-        self._add(self._record(peer, now), REJECTED, now)
+    def pace(self, peer: str, now: float) -> float:
+        """Take one frame of a peer's share of our streams; seconds to wait and ask again if it is used up."""
+        frames = self._record(peer, now).frames
+        return 0.0 if frames.take(1, now) else (1 - frames.level) / frames.rate
+
+    def rations(self, peer: str, now: float) -> tuple[Bucket, Bucket, Bucket]:
+        """A peer's rations of gossip frames, of messages in them, and of control entries."""
+        record = self._record(peer, now)
+        return record.rpcs, record.arrivals, record.control
+
+    def offended(self, peer: str, offence: Offence, now: float) -> bool:
+        """The peer did what nobody honest does; returns whether it is on the graylist now."""
+        self._add(self._record(peer, now), offence, now)
+        return self.is_refused(peer, now)
+
+    def standing(self, peer: str, now: float) -> Standing:
+        """How one peer stands."""
+        record = self._records.get(peer)
+        if record is None:
+            return Standing(peer, 0.0, {}, 0.0)
+        return Standing(peer, _decayed(record, now), dict(record.offences), max(0.0, record.refused_until - now))
+
+    def standings(self, now: float) -> list[Standing]:
+        """All peers that were refused anything and aren't forgotten, the worst first."""
+        found = [
+            self.standing(peer, now)
+            for peer, r in self._records.items()
+            if r.offences and (_decayed(r, now) < -0.5 or now < r.refused_until)
+        ]
+        return sorted(found, key=lambda s: (-s.graylisted_s, s.score))
 
     def score(self, peer: str, now: float) -> float:
         """The peer's score now: 0 for good conduct, falling from there."""
@@ -100,11 +172,14 @@ class Conduct:
         record = self._records.get(peer)
         return record is not None and now < record.refused_until
 
-    def _add(self, record: _Record, points: float, now: float) -> None:
-        record.score = _decayed(record, now) + points
+    def _add(self, record: _Record, offence: Offence, now: float) -> None:
+        self.refused[offence] += 1
+        record.offences[offence] += 1
+        record.score = _decayed(record, now) + POINTS[offence]
         record.scored_at = now
         if record.score <= GRAYLIST_AT and now >= record.refused_until:
-            record.refused_until = now + self._graylist_s
+            record.refused_until = now + self._graylist_s * min(2**record.times, MAX_LONGER)
+            record.times += 1
             record.score = GRAYLIST_AT / 2
             self.graylisted += 1
 
@@ -113,6 +188,7 @@ class Conduct:
         if record is None:
             record = _Record(Bucket(*self._messages), Bucket(*self._octets))
             record.messages.at = record.octets.at = record.scored_at = now
+            record.frames.at = record.rpcs.at = record.arrivals.at = record.control.at = now
             while len(self._records) >= MAX_REMEMBERED:
                 del self._records[next(iter(self._records))]
         self._records[peer] = record

@@ -23,6 +23,10 @@ class MeshConfig:
         mdns_interfaces: IPv4 addresses of the interfaces to look for peers on; none switches mDNS off.
         dht: run the Kademlia DHT on ``/chorus/kad/1.0.0``.
         max_connections: connections at most; further ones are closed at once.
+        max_connections_of_host: connections from one other host (an IPv4 address, an IPv6 /64); all of loopback may have three
+            quarters of ``max_connections``.
+        max_handshakes: connections from outside whose hello didn't go through yet; half as many of one host.
+        knocks_per_s: connections a second that one host may open.
         wanted_peers: peers learned from others are dialled only below this number.
         redial_min_s, redial_max_s: first and longest wait between dials of a lost peer, seconds.
         dial_timeout_s: how long one dial may take, seconds.
@@ -45,6 +49,9 @@ class MeshConfig:
     mdns_interfaces: tuple[str, ...] = ()
     dht: bool = False
     max_connections: int = 64
+    max_connections_of_host: int = 32
+    max_handshakes: int = 32
+    knocks_per_s: float = 20.0
     wanted_peers: int = 16
     redial_min_s: float = 0.5
     redial_max_s: float = 30.0

@@ -16,7 +16,7 @@ from libp2p.pubsub.pubsub import Pubsub
 
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MAX_GOSSIP_BYTES, MeshConfig
-from agent_core.network import Judge, Receiver, Verdict
+from agent_core.network import Judge, Offence, Receiver, Verdict
 
 log = logging.getLogger("chorus.mesh")
 
@@ -177,8 +177,7 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
     def _reject(self, relay: str) -> None:
         self.counters.rejected += 1
         now = time.monotonic()
-        self._conduct.rejected(relay, now)
-        if self._conduct.is_refused(relay, now):
+        if self._conduct.offended(relay, Offence.MESSAGE, now):
             self._expel(relay)
 
     def _fenced(self, what: str, error: Exception) -> None:

@@ -20,15 +20,17 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from agent_core.errors import ConfigError, PortInUse
 from agent_core.mesh.addresses import tcp_endpoint
 from agent_core.mesh.config import MeshConfig
+from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.peers import PeerTable
 
 
-def build_host(config: MeshConfig, table: PeerTable) -> Any:
+def build_host(config: MeshConfig, table: PeerTable, entrance: Entrance) -> Any:
     """A host that offers noise only; libp2p's default would offer plaintext as well.
 
     Args:
         config: identity and bounds.
         table: told of every connection that closes.
+        entrance: who is let in at the socket.
     """
     keys = create_new_key_pair(config.seed)
     host = new_host(
@@ -50,6 +52,7 @@ def build_host(config: MeshConfig, table: PeerTable) -> Any:
             enable_memory_limits=False,
             enable_circuit_breaker=False,
             enable_graceful_degradation=False,
+            enable_rate_limiting=False,  # the entrance does that, by host: identities cost nothing
         ),
         disable_identify_address_discovery=True,
     )
@@ -57,6 +60,7 @@ def build_host(config: MeshConfig, table: PeerTable) -> Any:
     # It would dial anybody in the peerstore again, those we have just disconnected first.
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint
     swarm.chorus_table = table
+    swarm.chorus_entrance = entrance
     swarm.chorus_max_streams = config.max_inbound_streams
     return host
 

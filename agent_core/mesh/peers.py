@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from agent_core.clock import wall_ms
+from agent_core.mesh.conduct import Standing
 from agent_core.network import Peer, PeerWatcher
 
 log = logging.getLogger("chorus.mesh")
@@ -38,11 +39,11 @@ class PeerTable:
     """Keeps connections, addresses and round-trip times; tells watchers of a peer's first and last connection.
 
     Args:
-        score: a peer's conduct score now.
+        standing: how a peer stands now.
     """
 
-    def __init__(self, score: Callable[[str], float] = lambda peer: 0.0) -> None:
-        self._score = score
+    def __init__(self, standing: Callable[[str], Standing] = lambda peer: Standing(peer, 0.0, {}, 0.0)) -> None:
+        self._standing = standing
         self._by_muxer: dict[int, Connection] = {}
         self._peers: dict[str, list[Connection]] = {}
         self._rtt: dict[str, float] = {}
@@ -140,9 +141,12 @@ class PeerTable:
                 direction="out" if mine[0].outgoing else "in",
                 connected_at_ms=mine[0].opened_ms,
                 rtt_ms=self._rtt.get(peer),
-                score=round(self._score(peer), 3),
+                score=round(standing.score, 3),
+                offences=standing.most,
+                graylisted_s=standing.graylisted_s,
             )
             for peer, mine in self._peers.items()
+            for standing in (self._standing(peer),)
         ]
 
     # -- what is measured ------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,11 +23,13 @@ from agent_core.identity.peer_id import peer_id_of
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MAX_GOSSIP_BYTES, MeshConfig
 from agent_core.mesh.dialer import Dialer, probe
+from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.hello import MAX_PEERS, PEERS, PING, Peers, decode_peers, encode
 from agent_core.mesh.peers import PeerTable
 from agent_core.network import (
     DialResult,
     Judge,
+    Offence,
     Peer,
     PeerWatcher,
     Receiver,
@@ -44,6 +47,9 @@ log = logging.getLogger("chorus.mesh")
 
 #: Seconds a shutdown may take, and the first and longest wait before a crashed stack is rebuilt.
 _PARTING_S, _REBUILD_MIN_S, _REBUILD_MAX_S = 3.0, 0.5, 30.0
+
+#: Peers that are told of although they aren't connected.
+MAX_SHUNNED = 32
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class MeshStatistics:
     over_budget: int
     graylisted: int
     fenced: int
+    turned_away: int  #: connections that weren't let in at the socket
+    refused_for: Mapping[str, int]  #: how often peers were refused something, by offence
 
 
 class LibP2PNetwork:
@@ -82,7 +90,10 @@ class LibP2PNetwork:
         self._conduct = Conduct(
             config.messages_per_s, config.message_burst, config.bytes_per_s, config.byte_burst, config.graylist_s
         )
-        self._table = PeerTable(lambda peer: self._conduct.score(peer, time.monotonic()))
+        self._entrance = Entrance(
+            config.max_connections, config.max_connections_of_host, config.max_handshakes, config.knocks_per_s
+        )
+        self._table = PeerTable(lambda peer: self._conduct.standing(peer, time.monotonic()))
         self._dialer = Dialer(config, self._peer_id, self._table, self._connect, self._note)
         self._counters = GossipCounters()
         self._random = random.Random(config.rng_seed)
@@ -109,6 +120,23 @@ class LibP2PNetwork:
 
     def peers(self) -> Sequence[Peer]:
         return self._table.peers()
+
+    def shunned(self) -> Sequence[Peer]:
+        worst = (s for s in self._conduct.standings(time.monotonic()) if not self._table.is_connected(s.peer_id))
+        return [
+            Peer(
+                peer_id=s.peer_id,
+                addresses=tuple(self._table.addresses(s.peer_id)),
+                score=round(s.score, 3),
+                offences=s.most,
+                graylisted_s=s.graylisted_s,
+            )
+            for s in islice(worst, MAX_SHUNNED)
+        ]
+
+    def offended(self, peer_id: str, offence: Offence) -> None:
+        if self._session is not None:
+            self._session.offended(peer_id, offence)
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._table.watch(watcher)
@@ -209,6 +237,8 @@ class LibP2PNetwork:
             over_budget=self._conduct.dropped,
             graylisted=self._conduct.graylisted,
             fenced=c.raised,
+            turned_away=self._entrance.turned_away,
+            refused_for={offence.value: n for offence, n in self._conduct.refused.items()},
         )
 
     # -- running ---------------------------------------------------------------------------------------------------
@@ -281,6 +311,7 @@ class LibP2PNetwork:
                 dataclasses.replace(self._config, listen=self._listen),
                 self._table,
                 self._conduct,
+                self._entrance,
                 self._counters,
                 self._known_peers,
                 self._learned,

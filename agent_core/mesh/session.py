@@ -19,12 +19,13 @@ from multiaddr import Multiaddr
 from agent_core.mesh import compat
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MESH_VERSION, MeshConfig
+from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.gossip import Gossip
 from agent_core.mesh.hello import HELLO, MAX_HELLO_BYTES, Hello, decode_hello, encode, seen_from_here
 from agent_core.mesh.host import build_host
 from agent_core.mesh.peers import Connection, PeerTable
 from agent_core.mesh.streams import FramedStream
-from agent_core.network import DialResult, StreamClosed, StreamHandler
+from agent_core.network import DialResult, Offence, StreamClosed, StreamHandler
 
 log = logging.getLogger("chorus.mesh")
 
@@ -40,6 +41,7 @@ class Session:
         config: settings; ``listen`` is replaced by the ports held before, when this isn't the first session.
         table: the peer table.
         conduct: budgets and graylist.
+        entrance: who is let in at the socket.
         counters: gossip counters, kept across sessions.
         known: full multiaddrs of peers to tell others in a hello.
         learned: told of addresses that a hello brought.
@@ -51,6 +53,7 @@ class Session:
         config: MeshConfig,
         table: PeerTable,
         conduct: Conduct,
+        entrance: Entrance,
         counters: GossipCounters,
         known: Callable[[], tuple[str, ...]],
         learned: Callable[[str, tuple[str, ...]], None],
@@ -67,7 +70,7 @@ class Session:
         self._noted: set[str] = set()
         self._nursery: trio.Nursery | None = None
         self._dialling: dict[str, trio.Event] = {}
-        self.host = build_host(config, table)
+        self.host = build_host(config, table, entrance)
         self.swarm = self.host.get_network()
         self.gossip = Gossip(self.host, config, conduct, self._admitted, self._expel, counters)
         # Pubsub learns of a peer when its hello went through, not when its connection opens.
@@ -157,7 +160,10 @@ class Session:
 
         async def served(net_stream: Any) -> None:
             connection = await self._admitted(net_stream.muxed_conn)
-            stream = FramedStream(net_stream, connection.peer_id, self._config.max_frame_bytes)
+            peer_id = connection.peer_id
+            stream = FramedStream(
+                net_stream, peer_id, self._config.max_frame_bytes, lambda: self._conduct.pace(peer_id, time.monotonic())
+            )
             try:
                 await handler(stream)
             except StreamClosed:
@@ -223,6 +229,11 @@ class Session:
         except Exception as error:
             log.debug("closing a connection failed: %s", error)
 
+    def offended(self, peer_id: str, offence: Offence) -> None:
+        """A peer did what nobody honest does: it loses its score, and below a threshold its connections."""
+        if self._conduct.offended(peer_id, offence, time.monotonic()):
+            self._expel(peer_id)
+
     def _expel(self, peer_id: str) -> None:
         if self._nursery is not None and self._table.is_connected(peer_id):
             self._note_once(
@@ -239,6 +250,7 @@ class Session:
         outgoing = bool(handle.muxed_conn.is_initiator)
         remote = handle.muxed_conn.get_remote_address()
         connection = Connection(str(handle.muxed_conn.peer_id), handle, outgoing, remote)
+        handle.muxed_conn.chorus_offended = lambda offence, why: self.offended(connection.peer_id, offence)
         self._table.opened(connection)
         if self._conduct.is_refused(connection.peer_id, time.monotonic()):
             self._nursery.start_soon(self.close, connection)
@@ -267,13 +279,21 @@ class Session:
         with trio.move_on_after(_HELLO_S):
             await connection.admitted.wait()
         if not connection.admitted.is_set():
+            if not connection.closed.is_set():
+                self.offended(connection.peer_id, Offence.HELLO)
             await self.close(connection)
 
     async def _answer_hello(self, net_stream: Any) -> None:
         with trio.move_on_after(_HELLO_S):
             connection = await self._table.wait_for(net_stream.muxed_conn)
             stream = FramedStream(net_stream, connection.peer_id, MAX_HELLO_BYTES)
-            hello = decode_hello(await stream.receive())
+            if connection.admitted.is_set():
+                raise StreamClosed("one hello is enough")
+            try:
+                hello = decode_hello(await stream.receive())
+            except ValueError:
+                self.offended(connection.peer_id, Offence.HELLO)
+                raise
             await stream.send(encode(self._hello()))
             await self._heard_hello(connection, hello)
             await stream.aclose()
@@ -310,9 +330,13 @@ class Session:
         raise StreamClosed("no hello on this connection")
 
     async def left(self, handle: Any) -> None:
-        """libp2p says a connection is closed: pass it on to gossip."""
+        """libp2p says a connection is closed: pass it on to gossip, and keep nothing of a peer that is gone."""
         self._table.closed(handle, False)
         await self._pubsub_notifee.disconnected(self.swarm, handle)
+        peer_id = handle.muxed_conn.peer_id
+        if not any(str(peer_id) == c.peer_id for c in self._table.all_connections()):
+            self.swarm.peerstore.peer_data_map.pop(peer_id, None)
+            self.swarm.peerstore.peer_record_map.pop(peer_id, None)
 
     def _note_once(self, peer_id: str, sentence: str) -> None:
         if peer_id not in self._noted:

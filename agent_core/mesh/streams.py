@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -22,9 +23,13 @@ class FramedStream:
         stream: libp2p's ``NetStream``.
         peer_id: the authenticated peer at the other end.
         max_frame_bytes: longest frame either way.
+        pace: asked before each received frame is handed out: seconds to wait and ask again, 0 to go on.
     """
 
-    def __init__(self, stream: Any, peer_id: str, max_frame_bytes: int) -> None:
+    def __init__(
+        self, stream: Any, peer_id: str, max_frame_bytes: int, pace: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._pace = pace
         self._stream = stream
         self._peer_id = peer_id
         self._max = max_frame_bytes
@@ -59,6 +64,8 @@ class FramedStream:
                     await self._break(f"the peer announced a frame of {length} bytes; the limit is {self._max}")
                 end = _LENGTH.size + length
                 if len(self._buffer) >= end:
+                    while wait_s := self._pace():  # noqa: ASYNC110 - waits for time, not for somebody
+                        await trio.sleep(wait_s)
                     frame = bytes(self._buffer[_LENGTH.size : end])
                     del self._buffer[:end]
                     return frame

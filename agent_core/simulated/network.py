@@ -13,6 +13,7 @@ from agent_core.errors import TooLarge
 from agent_core.network import (
     DialResult,
     Judge,
+    Offence,
     Peer,
     PeerWatcher,
     Receiver,
@@ -69,6 +70,12 @@ class SimulatedNetwork:
             )
             for peer, link in self._links.items()
         ]
+
+    def shunned(self) -> Sequence[Peer]:
+        return ()
+
+    def offended(self, peer_id: str, offence: Offence) -> None:
+        """Nobody is turned away here."""
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)

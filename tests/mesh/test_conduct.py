@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.mesh.conduct import GRAYLIST_AT, HALF_LIFE_S, MAX_REMEMBERED, Bucket, Conduct
+from agent_core.network import Offence
 
 
 @given(
@@ -37,9 +38,9 @@ def test_messages_and_bytes_are_both_rationed() -> None:
 def test_rejected_messages_end_in_the_graylist_and_time_heals() -> None:
     c = conduct()
     for _ in range(9):
-        c.rejected("p", 0.0)
+        c.offended("p", Offence.MESSAGE, 0.0)
     assert not c.is_refused("p", 0.0)
-    c.rejected("p", 0.0)
+    c.offended("p", Offence.MESSAGE, 0.0)
     assert c.is_refused("p", 0.0)
     assert not c.is_refused("q", 0.0)
     assert not c.is_refused("p", 61.0)

@@ -202,3 +202,13 @@ def test_the_patches_notice_another_libp2p(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(compat, "VERSION", "0.8.0")
     with pytest.raises(RuntimeError, match=r"libp2p 0\.8\.1 is installed; this mesh needs 0\.8\.0"):
         compat.check()
+
+
+async def test_connections_that_ended_leave_their_places_to_others() -> None:
+    """As many come and go as there are places, and one more."""
+    places = 4
+    async with running(config(1, max_connections=places, knocks_per_s=1000.0)) as (node,):
+        for seed in range(2, places + 4):
+            async with running(config(seed)) as (guest,):
+                assert await guest.dial(node.addresses[0]) is DialResult.CONNECTED
+            await eventually(lambda: not node.peers())

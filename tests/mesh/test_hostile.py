@@ -75,13 +75,14 @@ async def attacker(seed: int = 9, **security: Any) -> AsyncIterator[Attacker]:
     from libp2p.crypto.ed25519 import create_new_key_pair
     from multiaddr import Multiaddr
 
+    from agent_core.mesh.entrance import Entrance
     from agent_core.mesh.host import build_host
     from agent_core.mesh.peers import PeerTable
 
     if security:
         host = new_host(key_pair=create_new_key_pair(bytes([seed]) * 32), **security)
     else:
-        host = build_host(config(seed), PeerTable())
+        host = build_host(config(seed), PeerTable(), Entrance())
     async with host.run(listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         sockets: list[Any] = []
         for transport in host.get_network().transport_manager.get_transports():

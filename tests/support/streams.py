@@ -9,6 +9,7 @@ import trio
 from agent_core.network import (
     DialResult,
     Judge,
+    Offence,
     Peer,
     PeerWatcher,
     Receiver,
@@ -83,6 +84,12 @@ class MemoryNetwork:
 
     def peers(self) -> Sequence[Peer]:
         return tuple(self.connected.values())
+
+    def shunned(self) -> Sequence[Peer]:
+        return ()
+
+    def offended(self, peer_id: str, offence: Offence) -> None:
+        """Nobody is turned away here."""
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self.watchers.append(watcher)
