@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ sim: install ## search SEEDS fault schedules from seed BASE on; replay or shrink
 
 mutants: install ## break every safety rule on purpose and see that the search notices
 	@$(BIN)/python -m tests.simulated.mutants
+
+soak: install ## five daemons and 50 durable posts a second for MINUTES (60): does memory stay, does the leader?
+	@$(BIN)/python -m bench.soak --minutes $(if $(MINUTES),$(MINUTES),60)
 
 lock: install ## write requirements.lock anew
 	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \
