@@ -272,7 +272,7 @@ def _type(kind: Any) -> str:
 
 
 def _about(schema: type) -> str:
-    return (schema.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").replace("    ", "")
+    return (schema.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").replace("    ", "").replace("``", "`")
 
 
 def _schema(schema: type) -> list[str]:
