@@ -21,6 +21,8 @@ from agent_core.feeds.store import FeedKey, Store
 
 PROTOCOL = "/chorus/feeds/1.0.0"
 MAX_FRAME_BYTES = 256 * 1024
+#: No answer takes longer, seconds, or the stream is given up.
+ANSWER_TIMEOUT_S = 10.0
 #: Heads in one frame; a node with more feeds shows them page by page.
 PAGE = 1000
 MAX_FORKS = 512
@@ -52,11 +54,12 @@ class Have(Frame, frozen=True, kw_only=True, tag="have"):
 
 
 class Want(Frame, frozen=True, kw_only=True, tag="want"):
-    """Asks for entries from a number on."""
+    """Asks for entries from a number on; several such questions may be out at once, and are answered in their order."""
 
     author: _Name
     epoch: _Epoch
     start: _Number
+    end: _Number | None = None  #: nothing from this number on is needed; more may come
 
 
 class Range(Frame, frozen=True, kw_only=True, tag="range"):
@@ -221,7 +224,8 @@ def _whole(store: Store, author: str, epoch: int, seq: int) -> tuple[Entry, int,
 
 
 def _range(store: Store, want: Want) -> Range:
-    items = store.items(want.author, want.epoch, want.start, want.start + _MAX_ITEMS, _MAX_ITEMS_BYTES)
+    end = want.start + _MAX_ITEMS if want.end is None else min(want.end, want.start + _MAX_ITEMS)
+    items = store.items(want.author, want.epoch, want.start, end, _MAX_ITEMS_BYTES)
     proven = store.certificate(want.author, want.epoch, want.start + len(items))
     if proven is None or proven[0] <= want.start:
         return Range()

@@ -8,45 +8,33 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import trio
 
-from agent_core.errors import ChorusError, StoreError, VerificationFailed
+from agent_core.errors import ChorusError, VerificationFailed
 from agent_core.feeds import protocol
+from agent_core.feeds.fetching import Fetcher, Parted, Shelf
 from agent_core.feeds.forks import Divergence, ForkProof, make_proof, verify_fork
 from agent_core.feeds.heads import MAX_EPOCH, MAX_SIZE
 from agent_core.feeds.model import Body, Entry, EntryKey, Head
-from agent_core.feeds.protocol import MAX_BODIES, MAX_FORKS, PROTOCOL, Frame
-from agent_core.feeds.ranges import Diverges, Extension, verify_range
-from agent_core.feeds.store import FeedKey, Store
+from agent_core.feeds.protocol import ANSWER_TIMEOUT_S, MAX_BODIES, MAX_FORKS, PROTOCOL, Frame
+from agent_core.feeds.serving import Server, close
+from agent_core.feeds.store import FeedKey
 from agent_core.identity.signing import Verifier
 from agent_core.network import Network, Stream, StreamClosed
 
 log = logging.getLogger(__name__)
 
-#: No answer takes longer, or the stream is given up.
-ANSWER_TIMEOUT_S = 10.0
-_CLOSE_TIMEOUT_S = 1.0
-#: Streams one peer may hold open towards us.
-MAX_SERVED = 4
-
 A = TypeVar("A", bound=Frame)
 
 
-class Keeper(Protocol):
+class Keeper(Shelf, Protocol):
     """Who stores what replication brings; implemented by the service."""
-
-    store: Store
 
     def wants(self, author: str) -> bool:
         """Whether an author's feeds are fetched and shown."""
-        ...
-
-    async def keep(self, new: Extension) -> bool:
-        """Store believed entries; returns whether they were new."""
         ...
 
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
@@ -96,11 +84,12 @@ class Replicator:
         self._network, self._keeper, self._verifier = network, keeper, verifier
         self._interval_s, self._rng = interval_s, rng
         self._links: dict[str, _Link] = {}
-        self._serving: defaultdict[str, int] = defaultdict(int)
+        self.fetcher = Fetcher(keeper, verifier, network.peer_id, self._lied)
+        self._server = Server(keeper, self.tell, self._lied)
         self._peers_changed = trio.Event()
         self.round_done = trio.Event()  #: replaced each time a link ends a round
-        self.rounds = self.lies = self.pulled = 0
-        network.handle(PROTOCOL, self.serve)
+        self.rounds = self.lies = 0
+        network.handle(PROTOCOL, self._server.serve)
         network.watch_peers(self._watch)
 
     # --- telling ------------------------------------------------------------------------------------------------------
@@ -144,6 +133,7 @@ class Replicator:
         """Keep a link to every connected peer; never ends by itself."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tick)
+            nursery.start_soon(self.fetcher.run)
             while True:
                 changed = self._peers_changed = trio.Event()
                 connected = {peer.peer_id for peer in self._network.peers()}
@@ -179,8 +169,9 @@ class Replicator:
 
     async def _try_round(self, link: _Link) -> None:
         reused = link.stream is not None
+        at_end = True
         try:
-            await self._round(link)
+            at_end = await self._round(link)
         except (StreamClosed, trio.TooSlowError):
             await self._hang_up(link)
             link.whole = True
@@ -188,8 +179,7 @@ class Replicator:
                 link.wake.set()
                 return
         except VerificationFailed as exc:
-            self.lies += 1
-            log.warning("feeds: %s from %s doesn't hold: %s", PROTOCOL, link.peer_id, exc.message)
+            self._lied(link.peer_id, exc)
             await self._hang_up(link)
         except ChorusError as exc:
             log.error("feeds: replication with %s failed: %s", link.peer_id, exc.message)
@@ -198,95 +188,99 @@ class Replicator:
             log.exception("feeds: replication with %s failed", link.peer_id)
             await self._hang_up(link)
         self.rounds += 1
-        link.rounds += 1
+        link.rounds += at_end
         done, self.round_done = self.round_done, trio.Event()
         done.set()
+
+    def _lied(self, peer_id: str, exc: VerificationFailed) -> None:
+        """A peer sent what no honest one would."""
+        self.lies += 1
+        log.warning("feeds: %s from %s doesn't hold: %s", PROTOCOL, peer_id, exc.message)
+        self._network.reject(peer_id)
 
     async def _hang_up(self, link: _Link) -> None:
         stream, link.stream = link.stream, None
         if stream is not None:
-            with trio.CancelScope(deadline=trio.current_time() + _CLOSE_TIMEOUT_S, shield=True):
-                await stream.aclose()
+            await close(stream)
 
     # --- a round ------------------------------------------------------------------------------------------------------
 
-    async def _round(self, link: _Link) -> None:
+    async def _round(self, link: _Link) -> bool:
+        """Compare and fetch; returns whether it came to an end, or goes on in the next round."""
         if link.stream is None:
-            with trio.fail_after(ANSWER_TIMEOUT_S):
-                link.stream = await self._network.open(link.peer_id, PROTOCOL)
+            link.stream = await self._open(link.peer_id)
         stream = link.stream
         whole, link.whole = link.whole, False
         told, link.tell = link.tell, set()
         store, accepts = self._keeper.store, self._keeper.wants
         grown: set[FeedKey] = set()
         if whole:
-            page, pages = 0, 1
-            while page < pages:
+            page, pages, at_end = 0, 1, True
+            while page < pages and at_end:
                 ours = protocol.vector(store, accepts, page)
                 have = await self._have(stream, ours)
                 if page == 0:
                     await self._pull_forks(stream, have.forks)
                     pages = max(ours.pages, have.pages)
                 # Each page is fetched before the next is asked for: a peer may claim as many as it likes.
-                await self._fetch(stream, have.heads, grown)
+                at_end = await self._fetch(stream, have.heads, grown)
                 page += 1
                 if not ours.heads and not have.heads:
                     break
         else:
             have = await self._have(stream, protocol.heads_of(store, accepts, told))
-            await self._fetch(stream, have.heads, grown)
+            at_end = await self._fetch(stream, have.heads, grown)
         if grown:
             await self._have(stream, protocol.heads_of(store, accepts, grown))  # so that the other side knows
             for peer_id in self._links:
                 for feed in grown:
-                    if peer_id != link.peer_id:
+                    if peer_id != link.peer_id and not self.fetcher.schedule.offers(peer_id, feed):
                         self.tell(peer_id, feed)
+        if not at_end:
+            self.compare(link.peer_id)
+        return at_end
 
-    async def _fetch(self, stream: Stream, heads: Sequence[Head], grown: set[FeedKey]) -> None:
-        """Fetch what is missing of the feeds a peer shows; notes those that grew."""
-        store, me = self._keeper.store, self._network.peer_id
-        # Our own feed first: what we have forgotten of it decides whether we may write at all.
-        for head in sorted(heads, key=lambda h: h.author != me):
-            if self._keeper.wants(head.author) and 0 <= head.epoch < MAX_EPOCH and 0 < head.size <= MAX_SIZE:
-                before = store.size(head.author, head.epoch)
-                await self._catch_up(stream, head)
-                await self._pull_bodies(stream, head)
-                if store.size(head.author, head.epoch) > before:
-                    grown.add((head.author, head.epoch))
+    async def _fetch(self, stream: Stream, heads: Sequence[Head], grown: set[FeedKey]) -> bool:
+        """Fetch what is missing of the feeds a peer shows; notes those that grew. Returns whether it came to an end."""
+        store = self._keeper.store
+        wanted = {
+            (head.author, head.epoch): head
+            for head in heads
+            if self._keeper.wants(head.author) and 0 <= head.epoch < MAX_EPOCH and 0 < head.size <= MAX_SIZE
+        }
+        before = {feed: store.size(*feed) for feed in wanted}
+        try:
+            at_end = await self.fetcher.fetch(stream, list(wanted.values()))
+        except Parted as parted:
+            await self._hunt_apart(stream.peer_id, wanted[parted.feed], parted.differ)
+            if store.fork_limit(*parted.feed) is not None:
+                self.compare(stream.peer_id)
+            raise StreamClosed("questions were still out") from parted
+        for feed, head in wanted.items():
+            if store.fork_limit(*feed) is None:
+                root = store.root_at(*feed, head.size)
+                if root is not None and root.hex() != head.root:
+                    await self._hunt(stream, head, head.size)
+            await self._pull_bodies(stream, head)
+        grown |= {feed for feed, size in before.items() if store.size(*feed) > size}
+        return at_end
+
+    async def _open(self, peer_id: str) -> Stream:
+        with trio.fail_after(ANSWER_TIMEOUT_S):
+            return await self._network.open(peer_id, PROTOCOL)
 
     async def _have(self, stream: Stream, ours: protocol.Have) -> protocol.Have:
         theirs = await self._ask(stream, ours, protocol.Have)
         self._keeper.heard(stream.peer_id, theirs.heads)
         return theirs
 
-    async def _catch_up(self, stream: Stream, head: Head) -> None:
-        store, feed = self._keeper.store, (head.author, head.epoch)
-        while (size := store.size(*feed)) < head.size:
-            limit = store.fork_limit(*feed)
-            if limit is not None and size >= limit:
-                return
-            want = protocol.Want(author=head.author, epoch=head.epoch, start=size)
-            found = await self._ask(stream, want, protocol.Range)
-            if not found.items:
-                return
-            if store.size(*feed) != size:
-                continue  # gossip was quicker than this answer
-            try:
-                new = verify_range(
-                    store.frontier(*feed), *feed, found.items, found.checkpoint, found.proof, self._verifier
-                )
-            except Diverges:
-                if store.fork_limit(*feed) is None:
-                    await self._hunt(stream, head, size)
-                return
-            if await self._keeper.keep(new):
-                self.pulled += len(new.entries)
-            elif store.size(*feed) == size:
-                return
-        if store.fork_limit(*feed) is None:
-            root = store.root_at(*feed, head.size)
-            if root is not None and root.hex() != head.root:
-                await self._hunt(stream, head, head.size)
+    async def _hunt_apart(self, peer_id: str, head: Head, differ: int) -> None:
+        """Hunt on a stream of its own: on the other one answers are still to come."""
+        stream = await self._open(peer_id)
+        try:
+            await self._hunt(stream, head, differ)
+        finally:
+            await close(stream)
 
     async def _hunt(self, stream: Stream, head: Head, differ: int) -> None:
         """Find where the peer's history of a feed and ours part, and prove it."""
@@ -357,48 +351,3 @@ class Replicator:
         if not isinstance(frame, kind):
             raise _Lie("It answered with another frame than was asked for.")
         return frame
-
-    # --- serving ------------------------------------------------------------------------------------------------------
-
-    async def serve(self, stream: Stream) -> None:
-        """Answer a peer's questions until it hangs up (a :data:`~agent_core.network.StreamHandler`)."""
-        peer_id = stream.peer_id
-        if self._serving[peer_id] >= MAX_SERVED:
-            await stream.aclose()
-            return
-        self._serving[peer_id] += 1
-        try:
-            while True:
-                frame = protocol.decode(await stream.receive())
-                found = protocol.answer(self._keeper.store, self._keeper.wants, frame)
-                with trio.fail_after(ANSWER_TIMEOUT_S):
-                    await stream.send(protocol.encode(found))
-                if isinstance(frame, protocol.Have):
-                    self._keeper.heard(peer_id, frame.heads)
-                    self._look_at(peer_id, frame.heads)
-        except (StreamClosed, trio.TooSlowError):
-            pass
-        except VerificationFailed as exc:
-            self.lies += 1
-            log.warning("feeds: a question of %s doesn't hold: %s", peer_id, exc.message)
-        except StoreError as exc:
-            log.error("feeds: %s can't be answered: %s", peer_id, exc.message)
-        finally:
-            self._serving[peer_id] -= 1
-            if not self._serving[peer_id]:
-                del self._serving[peer_id]
-            with trio.CancelScope(deadline=trio.current_time() + _CLOSE_TIMEOUT_S, shield=True):
-                await stream.aclose()
-
-    def _look_at(self, peer_id: str, heads: Sequence[Head]) -> None:
-        """Ask back where a peer holds more of a feed, or something else."""
-        store = self._keeper.store
-        for head in heads:
-            if not self._keeper.wants(head.author):
-                continue
-            ours = store.head(head.author, head.epoch)
-            limit = store.fork_limit(head.author, head.epoch)
-            if limit is not None and ours.size >= limit:
-                continue
-            if head.size > ours.size or (head.size == ours.size and head.root != ours.root):
-                self.tell(peer_id, (head.author, head.epoch))

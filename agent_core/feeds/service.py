@@ -20,6 +20,7 @@ from agent_core.feeds.announcements import Announcements
 from agent_core.feeds.appending import Appending
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
+from agent_core.feeds.fetching import Progress
 from agent_core.feeds.forks import ForkProof
 from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, PurgeData
 from agent_core.feeds.intake import Intake, call
@@ -64,6 +65,12 @@ class FeedsStatistics:
     forks: int
     held: int  #: feeds waiting for an entry's time
     links: int
+    behind: int  #: entries that connected peers hold and this node lacks
+    behind_feeds: int  #: feeds of which it lacks some
+    catch_up_rate: float  #: entries a second stored over the last seconds
+    catch_up_sources: int  #: peers asked for ranges now
+    catch_up_waiting_bytes: int  #: asked for or waiting to be stored
+    asked_twice: int  #: ranges asked of a second peer, the first being late
 
 
 class Feeds:
@@ -220,9 +227,15 @@ class Feeds:
         async with self._intake.writing:
             await self.disk.run(self._place.trust)
 
+    @property
+    def progress(self) -> Progress:
+        """How far this node is behind its connected peers, and how it catches up."""
+        return self._links.fetcher.progress if self._links else Progress()
+
     def statistics(self) -> FeedsStatistics:
         """Counters and sizes."""
         links = self._links
+        progress = self.progress
         return FeedsStatistics(
             feeds=len(self.store.heads()),
             entries=self.store.entry_count,
@@ -236,6 +249,12 @@ class Feeds:
             forks=len(self.store.forks()),
             held=self._intake.holding,
             links=len(links.linked) if links else 0,
+            behind=progress.behind,
+            behind_feeds=progress.feeds,
+            catch_up_rate=progress.entries_per_s,
+            catch_up_sources=len(progress.sources),
+            catch_up_waiting_bytes=progress.waiting_bytes,
+            asked_twice=links.fetcher.schedule.asked_twice if links else 0,
         )
 
     # --- appending ----------------------------------------------------------------------------------------------------
@@ -316,7 +335,10 @@ class Feeds:
 
     async def keep(self, new: Extension) -> bool:
         """Store believed entries of a peer's range or announcement; returns whether they were new."""
-        return await self._intake.keep(new)
+        kept = await self._intake.keep(new)
+        if self._links is not None:
+            self._links.fetcher.grew((new.author, new.epoch))
+        return kept
 
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
         """Store bodies that were missing."""
@@ -325,6 +347,7 @@ class Feeds:
     async def keep_fork(self, proof: ForkProof) -> None:
         """Store a checked fork proof, and pass it on before all else."""
         if await self._intake.keep_fork(proof) and self._links is not None:
+            self._links.fetcher.grew((proof.author, proof.epoch))
             self._links.compare_all()
 
     def heard(self, peer_id: str, heads: Sequence[Head]) -> None:

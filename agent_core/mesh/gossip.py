@@ -128,14 +128,14 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
                         self._expel(relay)
                     return
                 if len(msg.topicIDs) != 1 or len(msg.data) > MAX_GOSSIP_BYTES or len(msg.seqno) != 8:
-                    self._reject(relay)
+                    self.reject(relay)
                     return
             self._relay = relay
             await super().push_msg(msg_forwarder, msg)
         except Exception as error:
             self._fenced("a gossip message", error)
             if str(msg_forwarder) != self._self:
-                self._reject(str(msg_forwarder))
+                self.reject(str(msg_forwarder))
 
     def _validate(self, forwarder: Any, msg: Any) -> bool:
         """The topic validator. libp2p calls it and then :meth:`notify_subscriptions` without yielding in between."""
@@ -151,7 +151,7 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         if verdict is Verdict.ACCEPT:
             self.counters.accepted += 1
         elif verdict is Verdict.REJECT:
-            self._reject(relay)
+            self.reject(relay)
         else:
             self.counters.ignored += 1
         return verdict is Verdict.ACCEPT
@@ -174,7 +174,8 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         except Exception as error:
             raise ParseError(f"a gossip frame can't be read: {type(error).__name__}") from error
 
-    def _reject(self, relay: str) -> None:
+    def reject(self, relay: str) -> None:
+        """Note that a peer sent what no honest one would; it may be graylisted for it, and is disconnected then."""
         self.counters.rejected += 1
         now = time.monotonic()
         if self._conduct.offended(relay, Offence.MESSAGE, now):

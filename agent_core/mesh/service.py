@@ -195,6 +195,10 @@ class LibP2PNetwork:
         await trio.lowlevel.checkpoint()
         return await probe(self._table.addresses(peer_id))
 
+    def reject(self, peer_id: str) -> None:
+        if self._session is not None:
+            self._session.gossip.reject(peer_id)
+
     async def disconnect(self, peer_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self._dialer.release(peer_id, self._config.graylist_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
 import trio
@@ -49,6 +49,7 @@ class SimulatedNetwork:
         self._judge: Judge | None = None
         self._receiver: Receiver | None = None
         self._dead = False
+        self.rejected: Counter[str] = Counter()  #: complaints, by peer
 
     @property
     def peer_id(self) -> str:
@@ -133,6 +134,9 @@ class SimulatedNetwork:
     async def probe(self, peer_id: str) -> DialResult:
         await trio.sleep(2 * self._world.delay())
         return self._world.probe(self._peer_id, peer_id)
+
+    def reject(self, peer_id: str) -> None:
+        self.rejected[peer_id] += 1
 
     async def disconnect(self, peer_id: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -43,6 +43,7 @@ GAUGES = frozenset(
             "services",
             "members",
         ),
+        *("behind", "behind_feeds", "catch_up_rate", "catch_up_sources", "catch_up_waiting_bytes"),
         *("degraded", "queued", "leading", "lost_s", "size"),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import trio
@@ -57,10 +58,14 @@ class MemoryStream:
         self._receive.close()
 
 
+#: Frames on their way at most: questions that are out at once must fit, as they do in any real window.
+_WINDOW = 4
+
+
 def stream_pair(one: str, two: str) -> tuple[MemoryStream, MemoryStream]:
     """Two ends of a stream; the first belongs to ``one`` and leads to ``two``."""
-    to_two, from_one = trio.open_memory_channel[bytes](1)
-    to_one, from_two = trio.open_memory_channel[bytes](1)
+    to_two, from_one = trio.open_memory_channel[bytes](_WINDOW)
+    to_one, from_two = trio.open_memory_channel[bytes](_WINDOW)
     return MemoryStream(two, to_two, from_two), MemoryStream(one, to_one, from_one)
 
 
@@ -73,6 +78,7 @@ class MemoryNetwork:
         self.handlers: dict[str, StreamHandler] = {}
         self.watchers: list[PeerWatcher] = []
         self.streams: dict[str, list[MemoryStream]] = {}
+        self.rejected: Counter[str] = Counter()
 
     @property
     def peer_id(self) -> str:
@@ -126,6 +132,9 @@ class MemoryNetwork:
 
     async def probe(self, peer_id: str) -> DialResult:
         return DialResult.SILENT
+
+    def reject(self, peer_id: str) -> None:
+        self.rejected[peer_id] += 1
 
     async def disconnect(self, peer_id: str) -> None:
         self._mesh.cut(self._peer_id, peer_id)
