@@ -16,6 +16,8 @@ from agent_core.api import http, live
 from agent_core.api.operations import Facade
 from agent_core.api.parts import NodeParts, Sources
 from agent_core.api.sessions import SessionKind
+from agent_core.blocks.service import Blocks, BlockSettings
+from agent_core.blocks.store import BlockStore
 from agent_core.clock import HybridClock, wall_ms
 from agent_core.decisions.closer import Closer
 from agent_core.decisions.service import DecisionsService
@@ -67,6 +69,7 @@ class Assembly:
     Args:
         node: the node's life: settings, notes, sessions, slices.
         store: the open store.
+        blocks: the open store of blocks.
         door: SHHH.
 
     Raises:
@@ -75,7 +78,7 @@ class Assembly:
         ConfigError: settings that don't go together.
     """
 
-    def __init__(self, node: Node, store: Store, door: Door) -> None:
+    def __init__(self, node: Node, store: Store, blocks: BlockStore, door: Door) -> None:
         self._node, self._store = node, store
         self.identity = keys.load_or_create(node.home.identity, node.kind)
         signer, self._verifier = Ed25519Signer(self.identity.seed), Ed25519Verifier()
@@ -94,6 +97,17 @@ class Assembly:
             network=self.network,
             instance=node.home.instance,
             interval_s=values.feeds.exchange_s,
+        )
+        self.blocks = Blocks(
+            blocks,
+            self.feeds,
+            self.network,
+            settings=BlockSettings(
+                max_bytes=values.blocks.max_mib << 20,
+                eager_bytes=values.blocks.eager_mib << 20,
+                room_bytes=values.blocks.room_mib << 20,
+            ),
+            providers=self.network if values.dht.enabled else None,
         )
         here = self.here = Surroundings(self, node, store, self._verifier)
         self.known_peers = KnownPeers(self.network, self.feeds)
@@ -137,7 +151,7 @@ class Assembly:
             here.periods,
         )
         self.decisions = DecisionsService(self.feeds, lambda: here.decisions, here.context)
-        self.ucxl = UcxlService(self.feeds, lambda: here.ucxl, here.context)
+        self.ucxl = UcxlService(self.feeds, lambda: here.ucxl, here.context, max_bytes=values.blocks.max_mib << 20)
         self.closer = Closer(
             lambda: here.decisions, here.context, self.election, lambda: self.folds.heads(), self.ucxl.record
         )
@@ -159,6 +173,7 @@ class Assembly:
                 rooms=self.hmmm,
                 decisions=self.decisions,
                 addresses=self.ucxl,
+                blocks=self.blocks,
                 feeds=self.feeds,
                 verify=here.verify,
                 sessions=node.sessions,
@@ -263,6 +278,7 @@ class Assembly:
         self.feeds.on_entries(self._entries_stored)
         self.feeds.on_fork(self._forked)
         self.feeds.on_doubt(self._memory_doubted)
+        self.blocks.changed = lambda: self._node.hub.mark("ucxl")
         self.feeds.disk.changed = self.live.node_changed
         self.wire.subscribe("feed.head", self._head_heard)
         self.wire.tap(self.live.traffic)
@@ -272,6 +288,7 @@ class Assembly:
             ("p2p", self.network),
             ("pubsub", self.wire),
             ("feeds", self.feeds),
+            ("blocks", self.blocks),
             ("election", self.election),
             ("hmmm", self.hmmm),
             ("decisions", self.closer),
@@ -285,6 +302,7 @@ class Assembly:
     def services(self) -> Iterator[tuple[str, Run]]:
         """The services in the order in which they start; the mesh last, so that nothing arrives before its handler."""
         yield "feeds", self.feeds.run
+        yield "blocks", self.blocks.run
         yield "wire", self.wire.run
         yield "election", self.election.run
         yield "roster", self.roster.run

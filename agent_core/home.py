@@ -36,6 +36,11 @@ class Home:
         return self.root / "store.db"
 
     @property
+    def blocks(self) -> Path:
+        """The blocks of bodies over 32 KiB."""
+        return self.root / "blocks.db"
+
+    @property
     def instance(self) -> Path:
         """The instance id, kept outside the database so that a restored database is noticed."""
         return self.root / "instance"

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from agent_core.api.control import ControlServer, Greeting
 from agent_core.api.dispatch import Dispatcher
 from agent_core.api.sessions import Sessions
 from agent_core.api.slices import SliceHub
+from agent_core.blocks.store import BlockStore
 from agent_core.clock import wall_ms
 from agent_core.errors import ChorusError
 from agent_core.feeds.store import Store
@@ -99,19 +100,19 @@ class Node:
                 self._write_node_file()
                 faces.start_soon(self._end_when_abandoned)
                 self.stage = "store"
-                store = Store.open(self.home.store)
-                try:
-                    await self._live(store, door)
-                finally:
-                    store.close()
+                with (
+                    closing(Store.open(self.home.store)) as store,
+                    closing(BlockStore.open(self.home.blocks)) as blocks,
+                ):
+                    await self._live(store, blocks, door)
                 faces.cancel_scope.cancel()
             log.info("node ended")
 
-    async def _live(self, store: Store, door: Door) -> None:
+    async def _live(self, store: Store, blocks: BlockStore, door: Door) -> None:
         from agent_core.assembly import Assembly
 
         self.stage = "identity"
-        built = self.assembly = Assembly(self, store, door)
+        built = self.assembly = Assembly(self, store, blocks, door)
         self.greeting.peer_id = built.identity.peer_id
         async with trio.open_nursery() as services:
             self.stage = "listening"

@@ -84,6 +84,18 @@ class Feeds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     exchange_s: Annotated[float, _doc("how often heads are compared with one random peer, seconds", gt=0)] = 5.0
 
 
+class Blocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bodies over 32 KiB."""
+
+    max_mib: Annotated[int, _doc("largest content that can be put here, MiB", ge=1, le=127)] = 64
+    eager_mib: Annotated[
+        int, _doc("content up to this is fetched from the others unasked, MiB; 0 for nothing", ge=0, le=127)
+    ] = 8
+    room_mib: Annotated[int, _doc("all blocks together, before others' content isn't fetched any more, MiB", ge=1)] = (
+        4096
+    )
+
+
 class Election(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who leads."""
 
@@ -159,6 +171,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mdns: Mdns = Mdns()
     dht: Dht = Dht()
     feeds: Feeds = Feeds()
+    blocks: Blocks = Blocks()
     election: Election = Election()
     hmmm: Hmmm = Hmmm()
     http: Http = Http()

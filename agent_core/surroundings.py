@@ -62,7 +62,7 @@ class Surroundings:
         return ViewContext(
             me=self._built.identity.peer_id,
             chain=self._built.folds.chain,
-            bodies=self._built.feeds,
+            bodies=self._built.blocks.bodies,
             now_ms=wall_ms(),
             online=frozenset(p.peer_id for p in self._built.network.peers()),
             held=self._built.folds.folded,

@@ -12,6 +12,8 @@ from agent_core.api.parts import Sources
 from agent_core.api.reading import Reading
 from agent_core.api.registry import operation, operations_of
 from agent_core.api.requests import ListRequest, Nothing, RoomRequest, TailRequest
+from agent_core.blocks.catalogue import Catalogue
+from agent_core.blocks.store import BlockStore
 from agent_core.clock import ZERO, rfc3339, unpack, wall_ms
 from agent_core.election.views import timeline
 from agent_core.errors import InvalidInput, NoNode
@@ -60,7 +62,9 @@ class Offline:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._store = Store.open(home.store, read_only=True)
+        self._blocks = BlockStore.open(home.blocks, read_only=True)
         try:
+            self._bodies = Catalogue(self._blocks, self._store)
             self._card = load_card(home.identity)
             self._cluster = (self._store.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
             self._folds = FoldSet(self._cluster, Ed25519Verifier(), self._store)
@@ -70,6 +74,7 @@ class Offline:
             self.reading = OfflineReading(self._sources(), self._store)
         except BaseException:
             self._store.close()
+            self._blocks.close()
             raise
 
     def __enter__(self) -> Offline:
@@ -79,6 +84,7 @@ class Offline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.close()
+        self._blocks.close()
 
     def call(self, name: str, **params: Any) -> Any:
         """Answer a reading operation, as its shape.
@@ -139,7 +145,7 @@ class Offline:
         return ViewContext(
             me=self._card.peer_id,
             chain=self._folds.chain,
-            bodies=self._store,
+            bodies=self._bodies,
             now_ms=wall_ms(),
             held=self._store.size,
         )

@@ -13,12 +13,14 @@ from agent_core.api.registry import Operation, operation, operations_of
 from agent_core.api.requests import (
     DeleteRequest,
     EndPreview,
+    FetchRequest,
     JoinRequest,
     Kept,
     Nothing,
     PurgeRequest,
     RecoverRequest,
     ShareRequest,
+    StageRequest,
     TriggerRequest,
     WithdrawRequest,
 )
@@ -26,14 +28,17 @@ from agent_core.caller import Caller
 from agent_core.feeds.model import EntryKey
 from agent_core.shapes import (
     Election,
+    Fetched,
     Moved,
     Posted,
     PostRequest,
     ProposeRequest,
     PutRequest,
+    Staged,
     Verification,
     VoteRequest,
 )
+from agent_core.ucxl import views as ucxl_views
 
 #: Longest wait for a confirmation that a caller may ask for, seconds.
 MAX_WAIT_S = 600.0
@@ -101,7 +106,22 @@ class Facade(Reading):
     @operation("ucxl.put", changes=True)
     async def ucxl_put(self, request: PutRequest, caller: Caller) -> Posted:
         """Write a new version of an address."""
-        return await self._delivered(await self._parts.addresses.put(request, caller), request.wait_s)
+        posted = await self._parts.addresses.put(request, caller)
+        if request.wait_s <= 0:
+            return await self._delivered(posted, 0.0)
+        held = await self._parts.blocks.wait_held(_key(posted), request.members, min(request.wait_s, MAX_WAIT_S))
+        return msgspec.structs.replace(posted, delivered=held)
+
+    @operation("ucxl.stage", changes=True)
+    def ucxl_stage(self, request: StageRequest, caller: Caller) -> Staged:
+        """Bring a part of content that is too large for one call; a put names it then."""
+        return self._parts.addresses.stage(request.upload, request.data)
+
+    @operation("ucxl.fetch")
+    async def ucxl_fetch(self, request: FetchRequest) -> Fetched:
+        """Fetch content that isn't here from those who have it."""
+        key = ucxl_views.locate(self._sources.folds.ucxl, request.address, request.version)
+        return Fetched(missing=await self._parts.blocks.fetch(key, max(0.0, min(request.wait_s, MAX_WAIT_S))))
 
     @operation("ucxl.delete", changes=True)
     async def ucxl_delete(self, request: DeleteRequest, caller: Caller) -> Posted:
@@ -142,11 +162,15 @@ class Facade(Reading):
 
     async def _delivered(self, posted: Posted, wait_s: float) -> Posted:
         """How many others hold it: those that do by now, or after waiting for the first one."""
-        author, epoch, seq = posted.key.split("/")
-        key = EntryKey(author, int(epoch), int(seq))
+        key = _key(posted)
         feeds = self._parts.feeds
         held = await feeds.wait_held(key, 1, min(wait_s, MAX_WAIT_S)) if wait_s > 0 else feeds.holders(key)
         return msgspec.structs.replace(posted, delivered=held)
+
+
+def _key(posted: Posted) -> EntryKey:
+    author, epoch, seq = posted.key.split("/")
+    return EntryKey(author, int(epoch), int(seq))
 
 
 #: Every operation of a running node, by name.

@@ -22,6 +22,7 @@ from agent_core.shapes import (
     PostRequest,
     ProposeRequest,
     PutRequest,
+    Staged,
     Status,
     Verification,
     VoteRequest,
@@ -143,6 +144,8 @@ class AddressesControl(Protocol):
 
     async def put(self, request: PutRequest, caller: Caller) -> Posted: ...
 
+    def stage(self, upload: str, data: str) -> Staged: ...
+
     async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> Posted: ...
 
 
@@ -159,6 +162,18 @@ class Feeds(Protocol):
 
     async def purge(self, key: EntryKey, *, op: str = "", via: str = "service", login: str = "") -> Entry:
         """Append the purge of an entry's body. Raises ``Refused`` to those who may not."""
+        ...
+
+
+class BlocksControl(Protocol):
+    """What is asked of large bodies."""
+
+    async def wait_held(self, key: EntryKey, n: int, timeout_s: float) -> int:
+        """Wait until so many others hold an entry with its whole body; how many do then. Doesn't raise."""
+        ...
+
+    async def fetch(self, key: EntryKey, timeout_s: float) -> str:
+        """Get a body that isn't here; why it still isn't after that time, or nothing. Doesn't raise."""
         ...
 
 
@@ -179,5 +194,6 @@ class NodeParts:
     decisions: DecisionsControl
     addresses: AddressesControl
     feeds: Feeds
+    blocks: BlocksControl
     verify: Callable[[], Awaitable[Verification]]
     sessions: Sessions

@@ -125,7 +125,8 @@ class Reading:
     @operation("ucxl.get")
     def ucxl_get(self, request: GetRequest) -> Content:
         """What stands at an address."""
-        return ucxl_views.get(self._sources.folds.ucxl, self._sources.context(), request.address, request.version)
+        sources = self._sources
+        return ucxl_views.get(sources.folds.ucxl, sources.context(), request.address, request.version, request.offset)
 
     @operation("ucxl.ls")
     def ucxl_ls(self, request: ListRequest) -> tuple[AddressInfo, ...]:

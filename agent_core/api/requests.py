@@ -72,10 +72,26 @@ class WithdrawRequest(Shape, frozen=True, kw_only=True):
 
 
 class GetRequest(Shape, frozen=True, kw_only=True):
-    """An address; ``version`` is a hash and stands for the address's own temporal part."""
+    """An address; ``version`` is a hash and stands for the address's own temporal part. ``offset``: of large content, bytes."""
 
     address: str
     version: str = ""
+    offset: Annotated[int, Meta(ge=0, lt=2**40)] = 0
+
+
+class FetchRequest(Shape, frozen=True, kw_only=True):
+    """An address whose content isn't here; it is waited for at most ``wait_s`` seconds."""
+
+    address: str
+    version: str = ""
+    wait_s: float = 30.0
+
+
+class StageRequest(Shape, frozen=True, kw_only=True):
+    """A part of large content, base64: the next one of the upload named, or the first one of a new name."""
+
+    upload: Annotated[str, Meta(min_length=8, max_length=64)]
+    data: str
 
 
 class DeleteRequest(Shape, frozen=True, kw_only=True):

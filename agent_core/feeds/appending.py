@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import trio
 
@@ -46,24 +47,37 @@ class Appending:
     ) -> None:
         self._store, self._disk, self._writer, self._place = store, disk, writer, place
         self._intake, self._door, self._committed = intake, door, committed
+        self.cut: Callable[[bytes], Awaitable[bytes]] | None = None
         self._queue: deque[Pending] = deque()
         self.appended = self.commits = 0
 
-    def admit(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
-        """What of drafts may be appended: redacted by SHHH, and within the bounds.
+    async def admit(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        """What of drafts may be appended: redacted by SHHH, within the bounds, and large bodies as blocks.
 
         Raises:
             SecretFound: SHHH refuses a draft.
             TooLarge: a body is over its limit.
+            StoreError: the disk refuses the blocks.
         """
-        clean = [self._door(draft) for draft in drafts]
-        for draft in clean:
-            if draft.body is not None and len(draft.body) > MAX_BODY_BYTES:
-                raise TooLarge(
-                    f"The text has {len(draft.body)} bytes; the limit is {MAX_BODY_BYTES}.",
-                    "Shorten it, or put it at an address with `chorus-hap ucxl put` and cite that.",
-                )
+        clean = []
+        for draft in drafts:
+            if draft.body is None or len(draft.body) <= MAX_BODY_BYTES:
+                clean.append(self._door(draft))
+            else:
+                clean.append(await self._as_blocks(draft))
         return clean
+
+    async def _as_blocks(self, draft: Draft) -> Draft:
+        """A draft with a large body: its blocks are durable when this returns, before the entry is (SPEC section 8)."""
+        assert draft.body is not None
+        if self.cut is None:
+            raise TooLarge(
+                f"The text has {len(draft.body)} bytes; the limit is {MAX_BODY_BYTES}.",
+                "Shorten it, or put it at an address with `chorus-hap ucxl put` and cite that.",
+            )
+        clean = await trio.to_thread.run_sync(self._door, draft)  # megabytes take SHHH longer than others can wait
+        assert clean.body is not None
+        return replace(clean, body=await self.cut(clean.body), content=len(clean.body))
 
     async def append(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
         """Append admitted drafts in one commit, shared with whoever else appends now.

@@ -43,12 +43,17 @@ class Intake:
         self._holding = Holding(store, clock)
         self._to_purge = set(store.purge_claims())
         self._entry_callbacks: list[Callable[[Sequence[Entry]], None]] = []
+        self._purge_callbacks: list[Callable[[Sequence[EntryKey]], None]] = []
         self._fork_callbacks: list[Callable[[str, int], None]] = []
         self._doubt_callbacks: list[Callable[[], None]] = []
 
     def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
         """Call back with entries once they are durable and their time has come; each feed in its order."""
         self._entry_callbacks.append(callback)
+
+    def on_purged(self, callback: Callable[[Sequence[EntryKey]], None]) -> None:
+        """Call back with the entries whose bodies were dropped."""
+        self._purge_callbacks.append(callback)
 
     def on_fork(self, callback: Callable[[str, int], None]) -> None:
         """Call back with author and epoch when a fork was proven."""
@@ -150,6 +155,8 @@ class Intake:
             log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
             return
         self.purged += len(gone)
+        for callback in self._purge_callbacks:
+            call(callback, keys)
         self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
 
     def _is_purged(self, key: EntryKey) -> bool:

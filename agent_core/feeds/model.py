@@ -44,11 +44,20 @@ class EntryKey(NamedTuple):
         return f"{self.author}/{self.epoch}/{self.seq}"
 
 
-class BodyRef(msgspec.Struct, frozen=True, gc=False):
-    """What a header says of its body: the salted hash (hex) and the size in bytes."""
+class BodyRef(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a header says of its body: the salted hash (hex) and the size in bytes.
+
+    With ``content`` the body is a manifest: it names the blocks that hold so many bytes (docs/protocol-blocks.md).
+    """
 
     hash: str
     size: int
+    content: int = 0
+
+    @property
+    def shown_size(self) -> int:
+        """Bytes of what is shown: of the body itself, or of what its blocks hold."""
+        return self.content or self.size
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -138,6 +147,7 @@ class Draft:
     via: str = Via.SERVICE.value
     login: str = ""
     op: str = ""
+    content: int = 0  #: bytes in the blocks of which the body is the manifest; 0 for a body that is shown itself
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -160,6 +170,11 @@ class Missing(StrEnum):
     QUARANTINED = "quarantined"
     ENCRYPTED = "encrypted to others"
     EXPIRED = "expired"
+    ON_DEMAND = "fetched when it is asked for"
+    FETCHING = "being fetched"
+    NO_HOLDER = "nobody connected has it"
+    NO_ROOM = "no room for it here"
+    DAMAGED = "its list of blocks can't be read"
 
 
 def new_header(draft: Draft, *, author: str, epoch: int, seq: int, hlc: Hlc, salt: bytes) -> tuple[Entry, Body | None]:
@@ -175,7 +190,7 @@ def new_header(draft: Draft, *, author: str, epoch: int, seq: int, hlc: Hlc, sal
         via=draft.via,
         login=draft.login,
         op=draft.op,
-        body=None if body is None else BodyRef(body_hash(salt, body.data), len(body.data)),
+        body=None if body is None else BodyRef(body_hash(salt, body.data), len(body.data), draft.content),
         data=msgspec.Raw(_encode(draft.data)),
     )
     raw = _encode(header)
@@ -208,6 +223,10 @@ class BodyReader(Protocol):
 
     def body(self, key: EntryKey) -> bytes | Missing:
         """The body of an entry, or why it is missing."""
+        ...
+
+    def part(self, key: EntryKey, start: int, end: int) -> bytes | Missing:
+        """So many bytes of a body, or why it is missing: for bodies too large to be had whole."""
         ...
 
 

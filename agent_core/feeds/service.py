@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +142,10 @@ class Feeds:
         """The body of an entry, or why it is missing (:class:`~agent_core.feeds.model.BodyReader`)."""
         return self.store.body(key)
 
+    def part(self, key: EntryKey, start: int, end: int) -> bytes | Missing:
+        """Some bytes of a body, or why it is missing."""
+        return self.store.part(key, start, end)
+
     def heads(self) -> list[Head]:
         """How much is held of every epoch of every feed."""
         return self.store.heads()
@@ -193,6 +197,18 @@ class Feeds:
     def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
         """Call back with entries, own and others', once they are durable and their time has come; each feed in its order."""
         self._intake.on_entries(callback)
+
+    def on_purged(self, callback: Callable[[Sequence[EntryKey]], None]) -> None:
+        """Call back with the entries whose bodies were dropped."""
+        self._intake.on_purged(callback)
+
+    def cut_with(self, cut: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """Store bodies over 32 KiB as blocks.
+
+        Args:
+            cut: stores a body's blocks, durable when it returns, and gives their manifest. Raises ``TooLarge``, ``StoreError``.
+        """
+        self._appending.cut = cut
 
     def on_fork(self, callback: Callable[[str, int], None]) -> None:
         """Call back with author and epoch when a fork was proven."""
@@ -278,7 +294,7 @@ class Feeds:
                 f"This machine's clock is {abs(off_s):.0f} s {way} its peers', so nothing can be written.",
                 "Set the clock right (NTP), then try again.",
             )
-        clean = self._appending.admit(drafts)
+        clean = await self._appending.admit(drafts)
         if not clean:
             return []
         await self._learn_own_head()

@@ -182,6 +182,11 @@ class Store:
         found = self.stored_body(key)
         return found if isinstance(found, Missing) else found.data
 
+    def part(self, key: EntryKey, start: int, end: int) -> bytes | Missing:
+        """Some bytes of a body, or why it is missing."""
+        found = self.body(key)
+        return found if isinstance(found, Missing) else found[start:end]
+
     def stored_body(self, key: EntryKey) -> Body | Missing:
         """The body of an entry with its salt, or why it is missing."""
         feed = self._feeds.get((key.author, key.epoch))

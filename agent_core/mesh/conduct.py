@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agent_core.budget import Bucket
 from agent_core.network import Offence
 
 #: A peer is graylisted when its score falls to this.
@@ -36,28 +37,6 @@ POINTS: Mapping[Offence, float] = {
     Offence.QUESTION: -10.0,
     Offence.REQUESTS: -1.0,
 }
-
-
-@dataclass
-class Bucket:
-    """A token bucket: ``rate`` tokens a second up to ``burst``."""
-
-    rate: float
-    burst: float
-    level: float = field(init=False)
-    at: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.level = self.burst
-
-    def take(self, amount: float, now: float) -> bool:
-        """Take tokens if there are enough; ``now`` in seconds on any growing clock."""
-        self.level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
-        self.at = now
-        if self.level < amount:
-            return False
-        self.level -= amount
-        return True
 
 
 @dataclass

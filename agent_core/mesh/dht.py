@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Any
 
 import libp2p.kad_dht.common
@@ -20,9 +21,16 @@ from libp2p.tools.anyio_service import background_trio_service
 
 from agent_core.errors import TooLarge, Unavailable
 
+log = logging.getLogger("chorus.mesh")
+
 KAD = "/chorus/kad/1.0.0"
 NAMESPACE = "chorus"
 MAX_RECORD_BYTES = 8 * 1024
+#: Provider records kept for others, and those of one peer among them. libp2p bounds neither.
+MAX_PROVIDED, MAX_PROVIDED_BY_ONE = 8192, 512
+#: A SHA-256 multihash, hex, begins so.
+_SHA256 = "1220"
+_LOOK_S = 15.0
 
 _MODULES = (
     libp2p.kad_dht.common,
@@ -82,6 +90,8 @@ class Dht:
             strict_validation=True,
             max_peers_per_subnet=0,
         )
+        self._own_id = str(host.get_id())
+        _bound(self._kad.provider_store)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -91,6 +101,33 @@ class Dht:
     async def add_peer(self, peer_id: str) -> None:
         """A peer connected: libp2p would look for it only after ten minutes."""
         await self._kad.routing_table.add_peer(ID.from_base58(peer_id))
+
+    @property
+    def records(self) -> int:
+        """Records and provider records kept here."""
+        return int(self._kad.get_value_store_size()) + int(self._kad.provider_store.size())
+
+    async def provide(self, address: bytes) -> bool:
+        """Tell the peers closest to a SHA-256 that this node has what it names; whether one of them took the record."""
+        try:
+            with trio.fail_after(_LOOK_S):
+                return bool(await self._kad.provide(_SHA256 + address.hex()))
+        except Exception as error:  # whatever a peer's answer makes libp2p raise
+            log.info("a provider record wasn't put: %s", error)
+            return False
+
+    async def providers(self, address: bytes) -> dict[str, list[str]]:
+        """Peers that say they have what a SHA-256 names, with the full multiaddrs they say they listen on."""
+        found: dict[str, list[str]] = {}
+        try:
+            with trio.fail_after(_LOOK_S):
+                for info in await self._kad.find_providers(_SHA256 + address.hex()):
+                    peer = str(info.peer_id)
+                    if peer != self._own_id:
+                        found[peer] = [f"{str(a).partition('/p2p/')[0]}/p2p/{peer}" for a in info.addrs]
+        except Exception as error:
+            log.info("providers weren't found: %s", error)
+        return found
 
     async def put(self, value: bytes) -> str:
         """Put a value; returns its key.
@@ -112,3 +149,19 @@ class Dht:
         """The value of a key, or None."""
         value: bytes | None = await self._kad.get_value(key)
         return value if value is not None and key_of(value) == key else None
+
+
+def _bound(store: Any) -> None:
+    """Make libp2p's provider store forget: its oldest key for a new one when it is full, and what one peer says above its share."""
+    inner = store.add_provider
+
+    def add_provider(key: bytes, provider: Any) -> None:
+        peer = str(provider.peer_id)
+        if key not in store.providers:
+            if sum(peer in records for records in store.providers.values()) >= MAX_PROVIDED_BY_ONE:
+                return
+            while len(store.providers) >= MAX_PROVIDED:
+                del store.providers[next(iter(store.providers))]
+        inner(key, provider)
+
+    store.add_provider = add_provider

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from agent_core.mesh.conduct import Bucket
+from agent_core.budget import Bucket
 
 #: Hosts whose rate is remembered; the least recently seen goes first.
 MAX_HOSTS = 1024

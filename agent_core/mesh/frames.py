@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from agent_core.mesh.conduct import Bucket
+from agent_core.budget import Bucket
 from agent_core.network import Offence
 
 _HEADER = struct.Struct("!BBHII")

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chorus.mesh")
 
+#: Peers with a provider record that are connected to for one question, and addresses of each that are tried.
+MAX_PROVIDERS, MAX_PROVIDER_ADDRESSES = 3, 2
 #: Seconds a shutdown may take, and the first and longest wait before a crashed stack is rebuilt.
 _PARTING_S, _REBUILD_MIN_S, _REBUILD_MAX_S = 3.0, 0.5, 30.0
 
@@ -71,6 +73,7 @@ class MeshStatistics:
     fenced: int
     turned_away: int  #: connections that weren't let in at the socket
     refused_for: Mapping[str, int]  #: how often peers were refused something, by offence
+    dht_records: int
 
 
 class LibP2PNetwork:
@@ -219,6 +222,27 @@ class LibP2PNetwork:
         value: bytes | None = await self._dht().get(key)
         return value
 
+    async def provide(self, address: bytes) -> bool:
+        """Put a provider record: this node has what the SHA-256 names. Returns whether a peer took it."""
+        dht = self._session.dht if self._session is not None else None
+        return dht is not None and await dht.provide(address)
+
+    async def connect_provider(self, address: bytes, accepts: Callable[[str], bool]) -> Sequence[str]:
+        """Look for accepted peers with a provider record of the SHA-256 and connect to some; their ids."""
+        dht = self._session.dht if self._session is not None else None
+        found: dict[str, list[str]] = {} if dht is None else await dht.providers(address)
+        reached: list[str] = []
+        for peer, addresses in found.items():
+            if not accepts(peer):
+                continue
+            for at in addresses[:MAX_PROVIDER_ADDRESSES]:
+                if await self.dial(at) is DialResult.CONNECTED:
+                    reached.append(peer)
+                    break
+            if len(reached) == MAX_PROVIDERS:
+                break
+        return reached
+
     def _dht(self) -> Any:
         if self._session is None or self._session.dht is None:
             raise Unavailable("The DHT is switched off.", "Set dht.enabled = true.")
@@ -243,6 +267,7 @@ class LibP2PNetwork:
             fenced=c.raised,
             turned_away=self._entrance.turned_away,
             refused_for={offence.value: n for offence, n in self._conduct.refused.items()},
+            dht_records=self._session.dht.records if self._session is not None and self._session.dht else 0,
         )
 
     # -- running ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
 from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
-from agent_core.shapes.ucxl import AddressInfo, Content, Diff, PutRequest, Version
+from agent_core.shapes.ucxl import AddressInfo, Content, Diff, Fetched, PutRequest, Staged, Version
 
 __all__ = [
     "KEYED_SLICES",
@@ -29,6 +29,7 @@ __all__ = [
     "EntryProof",
     "FeedItem",
     "FeedPage",
+    "Fetched",
     "Finding",
     "Health",
     "Leader",
@@ -48,6 +49,7 @@ __all__ = [
     "Shape",
     "SignedVote",
     "SliceEvent",
+    "Staged",
     "Stances",
     "Status",
     "TermInfo",

@@ -36,7 +36,10 @@ class AddressInfo(Shape, frozen=True, kw_only=True):
 
 
 class Content(Shape, frozen=True, kw_only=True):
-    """What GET answers. ``data`` is base64; ``missing`` says why it isn't there."""
+    """What GET answers. ``data`` is base64; ``missing`` says why it isn't there.
+
+    Of large content it is the part from the offset asked for; with ``more``, ask again from where it ends.
+    """
 
     address: str
     version: Version
@@ -45,10 +48,15 @@ class Content(Shape, frozen=True, kw_only=True):
     cited_by: tuple[str, ...] = ()
     cites: tuple[Citation, ...] = ()
     missing: str = ""
+    more: bool = False
 
 
 class PutRequest(Shape, frozen=True, kw_only=True):
-    """A new version. ``data`` is base64. ``if_match`` is the hash that must be latest, ``none`` for a new address."""
+    """A new version. ``data`` is base64. ``if_match`` is the hash that must be latest, ``none`` for a new address.
+
+    Content too large for one call is staged before; ``upload`` names it, and ``data`` comes behind it. With ``wait_s`` it is
+    waited for ``members`` others to hold the entry and its whole content.
+    """
 
     address: str
     data: str
@@ -58,6 +66,21 @@ class PutRequest(Shape, frozen=True, kw_only=True):
     citations: tuple[Citation, ...] = ()
     op_id: str = ""
     wait_s: float = 0.0
+    upload: str = ""
+    members: int = 1
+
+
+class Staged(Shape, frozen=True, kw_only=True):
+    """Content that is being brought in parts: by what to name it, and its bytes so far."""
+
+    upload: str
+    size: int
+
+
+class Fetched(Shape, frozen=True, kw_only=True):
+    """Whether content is here now; ``missing`` says why not."""
+
+    missing: str = ""
 
 
 class Diff(Shape, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ GAUGES = frozenset(
             "members",
         ),
         *("behind", "behind_feeds", "catch_up_rate", "catch_up_sources", "catch_up_waiting_bytes"),
-        *("degraded", "queued", "leading", "lost_s", "size"),
+        *("degraded", "queued", "leading", "lost_s", "size", "held_bytes", "bodies", "wanted", "dht_records"),
     }
 )
 _UNITS: Mapping[str, tuple[str, float]] = {

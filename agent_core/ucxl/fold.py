@@ -40,7 +40,7 @@ class UcxlFold:
         hash, body = entry.hash.hex(), entry.header.body
         graph = self.graphs.setdefault(data.address, Graph())
         self.addresses[data.address] = address
-        graph.add(Put(hash, entry.key, entry.order, body.size if body else 0, entry.header.op, data))
+        graph.add(Put(hash, entry.key, entry.order, body.shown_size if body else 0, entry.header.op, data))
         self.operations.add(entry)
         self._cites(data.citations, entry.header.hlc, data.address)
 

@@ -17,6 +17,7 @@ from agent_core.ucxl.citations import cite
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.ucxl.graph import Graph
 from agent_core.ucxl.model import MAX_MEDIA_CHARS, MAX_NOTE_CHARS, MAX_PARENTS, UCXL_PUT, PutData
+from agent_core.ucxl.uploads import Uploads
 from agent_core.views import ViewContext
 
 #: ``if_match`` for an address that must not be there yet.
@@ -30,12 +31,21 @@ class UcxlService:
         appender: where entries are written.
         fold: gives the fold in force; it is replaced when what is visible shrinks.
         context: gives the surroundings of a view as they are now.
+        max_bytes: of content, and of all that is being brought in parts.
     """
 
-    def __init__(self, appender: Appender, fold: Callable[[], UcxlFold], context: Callable[[], ViewContext]) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        fold: Callable[[], UcxlFold],
+        context: Callable[[], ViewContext],
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         self._appender = appender
         self._fold = fold
         self._context = context
+        self._max_bytes = max_bytes
+        self._uploads = Uploads(max_bytes)
 
     def latest(self, address: str) -> str:
         """The hash of an address' latest version; empty if it has none. Citations store it."""
@@ -46,18 +56,26 @@ class UcxlService:
 
         Raises:
             InvalidAddress: it doesn't parse, has wildcards, or names a version.
-            TooLarge: more than 32 KiB.
+            TooLarge: more than this node takes.
+            NotFound: nothing was staged under the name given.
             Conflict: ``if_match`` isn't the latest any more.
             InvalidInput: the data isn't base64, or media type, note or citations can't be.
             Refused: this node may not write.
         """
-        content = _content(request.data)
         place = _writable(request.address)
         ctx = self._context()
         op = operation_id(request.op_id, ctx.now_ms)
         if done := self._repeated(ctx, place, op):
             return done
+        content = _content(request.data)
         writer(ctx, caller)
+        if request.upload:
+            content = self._uploads.take(request.upload) + content
+        if len(content) > self._max_bytes:
+            raise TooLarge(
+                f"The content has {len(content):,} bytes; the limit is {self._max_bytes:,}.",
+                "Split it over several addresses, or raise blocks.max_mib.",
+            )
         graph = self._fold().graphs.get(str(place))
         _match(place, graph, request.if_match)
         data = PutData(
@@ -68,6 +86,16 @@ class UcxlService:
             citations=cite(request.citations, self.latest),
         )
         return await self._append(data, content, caller, op)
+
+    def stage(self, upload: str, data: str) -> shapes.Staged:
+        """Keep a part of content for the put that names it.
+
+        Raises:
+            InvalidInput: the data isn't base64.
+            TooLarge, Conflict: too much is being brought.
+        """
+        size = self._uploads.add(upload, _content(data), self._context().now_ms / 1000)
+        return shapes.Staged(upload=upload, size=size)
 
     async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> shapes.Posted:
         """Write a tombstone; history stays.
@@ -133,22 +161,10 @@ def _writable(text: str) -> Address:
 
 
 def _content(data: str) -> bytes:
-    if len(data) > 4 * (MAX_BODY_BYTES // 3 + 1):
-        raise _too_large(len(data) * 3 // 4)
     try:
-        content = base64.b64decode(data, validate=True)
+        return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidInput("The content is not base64.", "Encode it as base64 (RFC 4648), with padding.") from exc
-    if len(content) > MAX_BODY_BYTES:
-        raise _too_large(len(content))
-    return content
-
-
-def _too_large(size: int) -> TooLarge:
-    return TooLarge(
-        f"The content has about {size:,} bytes; the limit is {MAX_BODY_BYTES:,}, since blocks aren't in this version.",
-        "Split it over several addresses.",
-    )
 
 
 def _match(place: Address, graph: Graph | None, if_match: str) -> None:

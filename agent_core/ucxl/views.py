@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from agent_core import shapes
 from agent_core.errors import InvalidInput, NotFound
-from agent_core.feeds.model import Missing
+from agent_core.feeds.model import EntryKey, Missing
 from agent_core.ucxl.address import LATEST, Address, Moment, Temporal, parse, parse_pattern, parse_place, parse_temporal
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.ucxl.graph import Graph
@@ -17,10 +17,14 @@ from agent_core.views import ViewContext
 
 #: A version may be named by so much of its hash, characters.
 MIN_HASH_CHARS = 8
+#: So much content goes into one answer, bytes; what is longer is asked for part by part.
+PART_BYTES = 512 * 1024
+#: Versions over this aren't compared line by line, bytes.
+MAX_DIFF_BYTES = 1024 * 1024
 
 
-def get(fold: UcxlFold, ctx: ViewContext, text: str, version: str = "") -> shapes.Content:
-    """The content of an address at a version.
+def get(fold: UcxlFold, ctx: ViewContext, text: str, version: str = "", offset: int = 0) -> shapes.Content:
+    """The content of an address at a version: at most :data:`PART_BYTES` of it.
 
     Args:
         fold: all addresses.
@@ -28,12 +32,40 @@ def get(fold: UcxlFold, ctx: ViewContext, text: str, version: str = "") -> shape
         text: the address; its temporal segment says which version.
         version: the version at hand, from which ``~~N`` and ``^^N`` count: a hash, the beginning of one, or a temporal
             segment. An address without a temporal segment gives just this version.
+        offset: from which byte of the content on.
 
     Raises:
         InvalidAddress: it doesn't parse, or has wildcards.
         InvalidInput: the version names several.
         NotFound: no such address or version, or it is deleted.
     """
+    place, graph, put = _find(fold, text, version)
+    if put.data.deleted:
+        raise NotFound(
+            f"{place} was deleted by {ctx.name(put.key.author)} at {ctx.at(put.hlc)}.",
+            f"Its history stays: `ucxl log {place}` lists it, {_before_deletion(place, graph)} is what it was.",
+        )
+    body = ctx.bodies.part(put.key, offset, offset + PART_BYTES)
+    of_latest = parse(text).temporal == LATEST and not version
+    siblings = [v for v in graph.heads() if v.hash != put.hash] if of_latest else []
+    return shapes.Content(
+        address=str(place),
+        version=_version(put, graph, ctx),
+        data="" if isinstance(body, Missing) else base64.b64encode(body).decode(),
+        siblings=tuple(_version(v, graph, ctx) for v in siblings),
+        cited_by=fold.cited_by(str(place)),
+        cites=tuple(shapes.Citation(address=c.address, reason=c.reason, version=c.version) for c in put.data.citations),
+        missing=body.value if isinstance(body, Missing) else "",
+        more=not isinstance(body, Missing) and offset + len(body) < put.size,
+    )
+
+
+def locate(fold: UcxlFold, text: str, version: str = "") -> EntryKey:
+    """The entry that holds a version of an address; arguments and errors as of :func:`get`."""
+    return _find(fold, text, version)[2].key
+
+
+def _find(fold: UcxlFold, text: str, version: str) -> tuple[Address, Graph, Put]:
     parsed = parse(text)
     place = parse_place(text)
     graph = _graph(fold, place)
@@ -43,22 +75,7 @@ def get(fold: UcxlFold, ctx: ViewContext, text: str, version: str = "") -> shape
         raise NotFound(
             f"{place} has no version {parsed.temporal}.", f"`ucxl log {place}` lists the {len(graph.versions)} it has."
         )
-    if put.data.deleted:
-        raise NotFound(
-            f"{place} was deleted by {ctx.name(put.key.author)} at {ctx.at(put.hlc)}.",
-            f"Its history stays: `ucxl log {place}` lists it, {_before_deletion(place, graph)} is what it was.",
-        )
-    body = ctx.bodies.body(put.key)
-    siblings = [v for v in graph.heads() if v.hash != put.hash] if parsed.temporal == LATEST and not hand else []
-    return shapes.Content(
-        address=str(place),
-        version=_version(put, graph, ctx),
-        data="" if isinstance(body, Missing) else base64.b64encode(body).decode(),
-        siblings=tuple(_version(v, graph, ctx) for v in siblings),
-        cited_by=fold.cited_by(str(place)),
-        cites=tuple(shapes.Citation(address=c.address, reason=c.reason, version=c.version) for c in put.data.citations),
-        missing=body.value if isinstance(body, Missing) else "",
-    )
+    return place, graph, put
 
 
 def listing(fold: UcxlFold, ctx: ViewContext, pattern: str = "") -> tuple[shapes.AddressInfo, ...]:
@@ -194,6 +211,8 @@ def _before_deletion(place: Address, graph: Graph) -> Address:
 def _diff_text(before: Put, after: Put, ctx: ViewContext) -> str:
     sides = []
     for put in (before, after):
+        if put.size > MAX_DIFF_BYTES:
+            return f"(too large to compare: {before.size:,} bytes → {after.size:,} bytes)"
         body = b"" if put.data.deleted else ctx.bodies.body(put.key)
         if isinstance(body, Missing):
             return f"(the content of {put.hash[:12]} is not here: {body.value})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,11 @@ FLAGS: tuple[Flag, ...] = (
     Flag("--set", "KEY=VALUE", "any other setting of a node that is started; may be given again"),
     Flag("--no-start", "", "never start a node: exit 3 if none runs"),
     Flag("--timeout", "SECONDS", "how long to wait for a node, an answer and delivery; 30 by default"),
-    Flag("--wait", "", "wait for delivery also when attached to a running node"),
+    Flag(
+        "--wait",
+        "",
+        "wait for delivery also when attached to a running node; `put --wait N`: until N members have it all",
+    ),
     Flag("--op-id", "UUID", "id of a changing operation: repeating it does nothing twice"),
     Flag("--read-only", "", "refuse every changing command"),
     Flag("--json", "", "print JSON: one object, or one a line"),
@@ -54,7 +59,7 @@ class Options:
     set: list[str] = field(default_factory=list)
     no_start: bool = False
     timeout: float = 30.0
-    wait: bool = False
+    wait: int = 0
     op_id: str = ""
     read_only: bool = False
     json: bool = False
@@ -86,8 +91,9 @@ def take_options(argv: Sequence[str]) -> tuple[Options, list[str]]:
         InvalidInput: a flag without its value, or a value that can't be.
     """
     options, rest = Options(), []
-    words = iter(argv)
-    for word in words:
+    words = deque(argv)
+    while words:
+        word = words.popleft()
         if word == "--":
             rest += ["--", *words]
             break
@@ -95,13 +101,23 @@ def take_options(argv: Sequence[str]) -> tuple[Options, list[str]]:
         flag = _BY_NAME.get(name)
         if flag is None:
             rest.append(word)
+        elif flag.name == "--wait":
+            # A put's --wait may be followed by a number; elsewhere a number is an argument of the command.
+            follows = bool(words) and words[0].isdigit() and "put" in rest
+            options.wait = _members(value if equals else words.popleft()) if equals or follows else 1
         elif not flag.value:
             if equals:
                 raise InvalidInput(f"{name} takes no value.", f"Write {name} alone.")
             setattr(options, flag.key, True)
         else:
-            _set(options, flag, value if equals else next(words, None))
+            _set(options, flag, value if equals else words.popleft() if words else None)
     return options, rest
+
+
+def _members(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 0 < int(value) < 1000):
+        raise InvalidInput(f"--wait={value} isn't a number of members.", "For example --wait=2.")
+    return int(value)
 
 
 def wants_json(argv: Sequence[str]) -> bool:

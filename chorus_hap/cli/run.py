@@ -64,6 +64,11 @@ class Run:
 
         return home_of()
 
+    @property
+    def attached(self) -> bool:
+        """Whether a node answers, and not the store on disk."""
+        return self._link is not None
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, kind: type[T], method: str, /, **params: Any) -> T:
@@ -149,20 +154,29 @@ class Run:
         options = self.options
         params: dict[str, Any] = msgspec.to_builtins(request)
         params["op_id"] = options.op_id or new_op_id()
+        several = "members" in params
+        if options.wait > 1 and not several:
+            raise InvalidInput("Only a put waits for several members.", "Write --wait alone.")
         posted = self.change(Posted, method, **params)
         link = self.link
-        if posted.delivered or not (options.wait or link.started):
+        wanted = max(1, options.wait)
+        # Only an answer that was waited for knows who has all of a large content.
+        enough = posted.delivered >= wanted and not (several and options.wait)
+        if enough or not (options.wait or link.started):
             return posted
         if link.ask(Status, "status").lone:
             self.out.say("You are a cluster of one: nobody else is there to confirm it.")
             return posted
         # The entry is durable from here on; asking again with the same id only waits.
         params["wait_s"] = options.timeout
+        if several:
+            params |= {"members": wanted, "data": "", "upload": ""}
         posted = link.ask(Posted, method, timeout_s=options.timeout + 10, **params)
-        if posted.delivered:
+        if posted.delivered >= wanted:
             return posted
+        who = "No other member" if not posted.delivered else f"Only {posted.delivered} of {wanted} members"
         raise TimedOut(
-            f"No other member confirmed it within {options.timeout:g} s; it is kept in this home as {posted.id}.",
+            f"{who} confirmed it within {options.timeout:g} s; it is kept in this home as {posted.id}.",
             "It is sent when a node next runs here.",
         )
 

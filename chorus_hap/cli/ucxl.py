@@ -10,16 +10,18 @@ import msgspec
 import typer
 
 from agent_core.errors import NotFound, TooLarge
-from agent_core.shapes import AddressInfo, Content, Diff, PutRequest, Version
+from agent_core.shapes import AddressInfo, Content, Diff, Fetched, PutRequest, Staged, Version
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import citations, delivered
 from chorus_hap.cli.output import Cell, block, clean, one_line, plural, when
-from chorus_hap.cli.run import here
+from chorus_hap.cli.run import Run, here, new_op_id
 
 app = new_group("Addresses, their content and their versions.")
 
+#: More than any node takes: what is read of a file or of standard input at most.
+MAX_FILE_BYTES = 128 * 1024 * 1024
 #: What one line of the control protocol (1 MiB) can carry as base64, with room for the rest.
-MAX_FILE_BYTES = 700 * 1024
+PART_BYTES = 512 * 1024
 
 
 @app.command()
@@ -31,6 +33,11 @@ def get(
     """Print what stands at an address; with --json its version and citations, too."""
     run = here(context)
     content = run.read(Content, "ucxl.get", address=address, version=version)
+    if content.missing in _FETCHABLE and run.attached:
+        run.read(Fetched, "ucxl.fetch", address=address, version=version, wait_s=run.options.timeout)
+        content = run.read(Content, "ucxl.get", address=address, version=version)
+    if content.more:
+        content = _whole(run, content)
     if run.out.json:
         run.out.data(content)
     elif content.missing:
@@ -61,9 +68,12 @@ def put(
 ) -> None:
     """Write a new version of an address."""
     run = here(context)
+    content = _content(file)
+    upload, rest = _staged(run, content)
     request = PutRequest(
         address=address,
-        data=base64.b64encode(_content(file)).decode(),
+        upload=upload,
+        data=base64.b64encode(rest).decode(),
         media=media or _media(file),
         note=note,
         if_match=if_match,
@@ -169,6 +179,40 @@ def diff(
             run.out.line(Cell(block(line, ""), role))
     else:
         run.out.raw(found.text.encode())
+
+
+#: Why content may be missing that others have.
+_FETCHABLE = {
+    *("not fetched yet", "fetched when it is asked for", "being fetched", "nobody connected has it"),
+}
+
+
+def _whole(run: Run, first: Content) -> Content:
+    """Content that came in part, with the rest of it."""
+    parts = [base64.b64decode(first.data)]
+    last, version = first, first.version.hash
+    while last.more:
+        last = run.read(
+            Content, "ucxl.get", address=first.address, version=version, offset=sum(len(part) for part in parts)
+        )
+        parts.append(base64.b64decode(last.data))
+        if not parts[-1]:
+            break
+    return msgspec.structs.replace(
+        first, data=base64.b64encode(b"".join(parts)).decode(), more=False, missing=last.missing
+    )
+
+
+def _staged(run: Run, content: bytes) -> tuple[str, bytes]:
+    """Bring what one call can't carry; the name it is kept under, and the rest."""
+    if len(content) <= PART_BYTES:
+        return "", content
+    upload = new_op_id()
+    end = len(content) - PART_BYTES
+    for at in range(0, end, PART_BYTES):
+        part = base64.b64encode(content[at : min(at + PART_BYTES, end)]).decode()
+        run.change(Staged, "ucxl.stage", upload=upload, data=part)
+    return upload, content[end:]
 
 
 def _content(file: str) -> bytes:

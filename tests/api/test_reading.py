@@ -31,13 +31,13 @@ def test_every_operation_of_the_brief_is_there_once() -> None:
         *("election.show", "election.verify", "election.trigger", "election.resign", "members.log"),
         *("hmmm.rooms", "hmmm.show", "hmmm.post"),
         *("decisions.list", "decisions.show", "decisions.propose", "decisions.vote", "decisions.withdraw"),
-        *("ucxl.get", "ucxl.put", "ucxl.delete", "ucxl.ls", "ucxl.log", "ucxl.diff"),
+        *("ucxl.get", "ucxl.put", "ucxl.delete", "ucxl.ls", "ucxl.log", "ucxl.diff", "ucxl.stage", "ucxl.fetch"),
         *("log.tail", "log.verify", "log.purge", "log.prove", "log.export"),
         *("cluster.join", "cluster.recover", "cluster.share"),
     }
     changing = {name for name, found in OPERATIONS.items() if found.changes}
     assert changing == {
-        *("election.trigger", "election.resign", "hmmm.post", "ucxl.put", "ucxl.delete", "log.purge"),
+        *("election.trigger", "election.resign", "hmmm.post", "ucxl.put", "ucxl.stage", "ucxl.delete", "log.purge"),
         *("decisions.propose", "decisions.vote", "decisions.withdraw"),
         *("cluster.join", "cluster.recover", "cluster.share"),
     }

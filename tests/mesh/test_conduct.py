@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.mesh.conduct import GRAYLIST_AT, HALF_LIFE_S, MAX_REMEMBERED, Bucket, Conduct
+from agent_core.budget import Bucket
+from agent_core.mesh.conduct import GRAYLIST_AT, HALF_LIFE_S, MAX_REMEMBERED, Conduct
 from agent_core.network import Offence
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import trio
 
 from agent_core.errors import TooLarge, Unavailable
 from agent_core.mesh.discovery import TAG, read_properties
@@ -46,3 +49,43 @@ def test_txt_records_of_others_are_read_with_care() -> None:
     assert read_properties(good, "other") == ()
     assert read_properties(good | {b"tag": None}, "test") == ()
     assert read_properties(good | {b"addr0": b"\xff\xfe", b"addr1": b"/ip4/1.2.3.4/tcp/1"}, "test") == ()
+
+
+@pytest.mark.real
+async def test_who_has_something_is_found_by_its_provider_record() -> None:
+    async with (
+        running(config(1, dht=True, wanted_peers=0)) as (hub,),
+        running(config(2, hub.addresses[0], dht=True, wanted_peers=0)) as (owner,),
+        running(config(3, hub.addresses[0], dht=True, wanted_peers=0)) as (asker,),
+    ):
+        await eventually(lambda: connected(hub, owner) and connected(hub, asker))
+        what, other = b"w" * 32, b"o" * 32
+        with trio.fail_after(20):
+            while not await owner.provide(what):  # noqa: ASYNC110 (what is waited for is in libp2p)
+                await trio.sleep(0.1)
+        assert await asker.connect_provider(other, lambda peer: True) == []
+        assert await asker.connect_provider(what, lambda peer: False) == []
+        assert await asker.connect_provider(what, lambda peer: True) == [owner.peer_id]
+        assert connected(owner, asker)
+
+
+def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from libp2p.kad_dht.provider_store import ProviderStore
+
+    from agent_core.mesh import dht
+
+    class Host:
+        def get_id(self) -> str:
+            return "me"
+
+    monkeypatch.setattr(dht, "MAX_PROVIDED", 6)
+    monkeypatch.setattr(dht, "MAX_PROVIDED_BY_ONE", 4)
+    store = ProviderStore(Host())
+    dht._bound(store)
+    for n in range(10):
+        store.add_provider(b"greedy %d" % n, SimpleNamespace(peer_id="greedy", addrs=[]))
+    assert store.size() == 4
+    for n in range(10):
+        store.add_provider(b"%d" % n, SimpleNamespace(peer_id=f"peer {n}", addrs=[]))
+    assert store.size() == 6
+    assert b"9" in store.providers

@@ -17,7 +17,7 @@ from agent_core.errors import ChorusError, NotLeader
 from agent_core.feeds.model import Entry, EntryKey, Head, Missing
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.roster.model import Authority, Member, Roster
-from agent_core.shapes import Election, Finding, Leader, Moved, Posted, Status, Verification, Voters
+from agent_core.shapes import Election, Finding, Leader, Moved, Posted, Staged, Status, Verification, Voters
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.views import ViewContext
 
@@ -123,6 +123,9 @@ class FakeEntries:
     def body(self, key: EntryKey) -> bytes | Missing:
         return Missing.NOT_FETCHED
 
+    def part(self, key: EntryKey, start: int, end: int) -> bytes | Missing:
+        return Missing.NOT_FETCHED
+
 
 @dataclass
 class FakeNode:
@@ -168,6 +171,7 @@ class FakeNode:
             decisions=self,
             addresses=self,
             feeds=self,
+            blocks=self,
             verify=self.verify,
             sessions=self.sessions,
         )
@@ -194,6 +198,13 @@ class FakeNode:
 
     async def put(self, request: Any, caller: Caller) -> Posted:
         return await self._posted("put", request, caller)
+
+    def stage(self, upload: str, data: str) -> Staged:
+        self.calls.append(("stage", (upload, data), None))
+        return Staged(upload=upload, size=len(data))
+
+    async def fetch(self, key: EntryKey, timeout_s: float) -> str:
+        return ""
 
     async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> Posted:
         return await self._posted("delete", address, caller)

@@ -105,6 +105,10 @@ class Cluster:
         self.folds: list[Fold] = []
         self.appended: Callable[[], None] = lambda: None
 
+    def part(self, key: EntryKey, start: int, end: int) -> bytes | Missing:
+        found = self.body(key)
+        return found if isinstance(found, Missing) else found[start:end]
+
     def body(self, key: EntryKey) -> bytes | Missing:
         return self.stored.get(key, Missing.NONE)
 

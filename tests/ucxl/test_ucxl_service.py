@@ -201,7 +201,7 @@ async def test_size_limits() -> None:
     shelf = Shelf()
     await shelf.put("ann", b"x" * MAX_BODY_BYTES)
     for size in (MAX_BODY_BYTES + 1, 10 << 20):
-        with pytest.raises(TooLarge, match="32,768, since blocks aren't in this version"):
+        with pytest.raises(TooLarge, match="the limit is 32,768"):
             await shelf.put("ann", b"x" * size)
 
 
