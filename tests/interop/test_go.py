@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,31 +20,12 @@ from agent_core.identity import keys
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
 from agent_core.roster.model import Kind
 from chorus_hap import cli
-from tests.interop.tools import HERE, missing
+from tests.interop.tools import Go
 
 pytestmark = pytest.mark.real
 
 #: Two full tiles, a partial one, and one on the level above.
 ENTRIES = 600
-GOPATH = Path("/usr/share/gocode")
-
-Go = Callable[..., tuple[bool, str]]
-
-
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Go:
-    """Runs the verifier: whether it accepted, and what it said."""
-    if shutil.which("go") is None or not (GOPATH / "src/golang.org/x/mod/sumdb/tlog").is_dir():
-        missing("Go, or its module golang.org/x/mod,", "apt-get install golang-go golang-golang-x-mod-dev")
-    built = tmp_path_factory.mktemp("go")
-    env = os.environ | {"GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": str(built / "cache"), "GOFLAGS": ""}
-    subprocess.run(["go", "build", "-o", built / "verify", HERE / "go" / "verify.go"], env=env, check=True, timeout=100)
-
-    def run(*words: str | Path) -> tuple[bool, str]:
-        done = subprocess.run([built / "verify", *words], capture_output=True, text=True, timeout=30)
-        return done.returncode == 0, done.stdout + done.stderr
-
-    return run
 
 
 @pytest.fixture(scope="module")

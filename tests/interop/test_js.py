@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import trio
 
+from chorus_hap import cli
 from chorus_hap.link import connect
 from chorus_hap.tour import Daemon, mesh
 from tests.interop.js_node import JS, Failed, JsNode
+from tests.interop.tools import Go
 from tests.support.daemons import texts
 from tests.support.meshes import config, connected, running
 from tests.support.network_conformance import eventually
@@ -120,6 +122,11 @@ def test_our_feeds_are_fetched_and_verified_there(daemons: list[Daemon], js: JsN
         assert feed["size"] >= head["size"]
     feed = js.ask("fetch", peer=source, author=source, epoch=0)
     assert {f"number {n}" for n in range(20)} <= {entry["body"] for entry in feed["entries"]}
+    # Ranges of at most 256 KiB: each but the last is proven by consistency with a checkpoint further on.
+    for number in range(10):
+        daemons[0].call("hmmm.post", room="long", text=f"{number} " + "long " * 6000, intent="update")
+    long = js.ask("fetch", peer=source, author=source, epoch=0)
+    assert (long["size"] - feed["size"] >= 10, long["ranges"] > 1) == (True, True)
     for meddle, why in (
         ("header", "another root"),
         ("body", "does not name"),
@@ -130,7 +137,9 @@ def test_our_feeds_are_fetched_and_verified_there(daemons: list[Daemon], js: JsN
             js.ask("fetch", peer=source, author=source, epoch=0, meddle=meddle)
 
 
-def test_its_entries_are_stored_and_shown_here(daemons: list[Daemon], js: JsNode) -> None:
+def test_its_entries_are_stored_shown_and_proven_here(
+    daemons: list[Daemon], js: JsNode, go: Go, tmp_path: Path
+) -> None:
     js.ask("say", room="interop", text="from node.js, announced")
     for daemon in daemons:
         until(lambda daemon=daemon: "from node.js, announced" in texts(daemon, "interop"), 10, "it is shown")  # type: ignore[misc]
@@ -139,8 +148,14 @@ def test_its_entries_are_stored_and_shown_here(daemons: list[Daemon], js: JsNode
         until(lambda daemon=daemon: "from node.js, to be asked for" in texts(daemon, "interop"), 20, "it is fetched")  # type: ignore[misc]
         verified: Any = daemon.call("log.verify")
         assert verified["ok"], verified
-        proof: Any = daemon.call("log.prove", entry="1", author=js.peer_id)
-        assert proof["size"] == 2
+        # Written in JavaScript, exported by Python, judged by Go.
+        place, home = tmp_path / daemon.name, ("--author", "agent-js", "--home", str(daemon.home))
+        assert cli.main(["log", "export", str(place), "--bodies", *home]) == 0
+        key = (place / "verifier").read_text().strip()
+        assert go("feed", key, place) == (True, "verified\n")
+        assert cli.main(["log", "prove", "1", "--out", str(place), *home]) == 0
+        assert go("proof", key, f"{place}.tlog-proof", f"{place}.header") == (True, "verified\n")
+        assert (place / "body/001").read_bytes()[16:] == b"from node.js, to be asked for"
 
 
 async def test_records_are_put_and_got_both_ways(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+#: Go's verifier: whether it accepted, and what it said.
+Go = Callable[..., tuple[bool, str]]
 
 HERE = Path(__file__).parent
 

@@ -30,17 +30,17 @@ export async function heads (frames) {
 export async function fetchFeed (frames, author, epoch, meddle = answer => answer) {
   const tree = new Tree()
   const entries = []
-  for (;;) {
+  for (let ranges = 1; ; ranges++) {
     const answer = meddle(await ask(frames, { t: 'want', author, epoch, start: tree.size }, 'range'))
     const items = answer.items ?? []
-    if (items.length === 0) return { size: tree.size, root: tree.root().toString('hex'), entries }
+    if (items.length === 0) return { ranges, entries, size: tree.size, root: tree.root().toString('hex') }
     for (const item of items) {
       entries.push(readItem(item, author, epoch, tree.size))
       tree.append(leafHash(item[0]))
     }
     const signed = readCheckpoint(answer.checkpoint, author, epoch)
     checkConsistency(tree.size, tree.root(), signed.size, signed.root, (answer.proof ?? []).map(step => Buffer.from(step)))
-    if (tree.size === signed.size) return { size: tree.size, root: tree.root().toString('hex'), entries }
+    if (tree.size === signed.size) return { ranges, entries, size: tree.size, root: tree.root().toString('hex') }
   }
 }
 
