@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak bench-feeds clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ mutants: install ## break every safety rule on purpose and see that the search n
 
 soak: install ## five daemons and 50 durable posts a second for MINUTES (60): does memory stay, does the leader?
 	@$(BIN)/python -m bench.soak --minutes $(if $(MINUTES),$(MINUTES),60)
+
+bench-feeds: install ## durable appends and catching up in figures, Hypercore's beside them; ends with JSON
+	@$(BIN)/python -m bench.feeds
 
 lock: install ## write requirements.lock anew
 	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \
