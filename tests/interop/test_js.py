@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import random
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -135,6 +138,26 @@ def test_our_feeds_are_fetched_and_verified_there(daemons: list[Daemon], js: JsN
     ):
         with pytest.raises(Failed, match=why):
             js.ask("fetch", peer=source, author=source, epoch=0, meddle=meddle)
+
+
+def test_a_large_body_is_fetched_by_its_blocks(daemons: list[Daemon], js: JsNode) -> None:
+    content = random.Random(7).randbytes(300 * 1024)  # two blocks and a part of one
+    put: Any = daemons[0].call(
+        "ucxl.put", address="ucxl://agent-a:agent@interop:blocks/file.bin", data=base64.b64encode(content).decode()
+    )
+    author, epoch, seq = put["key"].split("/")
+    for daemon in daemons:  # the one that wrote it, and the one that fetched it
+        where = {"peer": peer_id(daemon), "author": author, "epoch": int(epoch), "seq": int(seq)}
+        until(lambda where=where: holds(js, where, content), 20, "the blocks are there")  # type: ignore[misc]
+
+
+def holds(js: JsNode, where: dict[str, Any], content: bytes) -> bool:
+    """Whether the node gets this content, which it checks itself; not as long as its source lacks a part."""
+    try:
+        got = js.ask("content", **where)
+    except Failed:
+        return False
+    return bool(got == {"size": len(content), "hash": hashlib.sha256(content).hexdigest()})
 
 
 def test_its_entries_are_stored_shown_and_proven_here(

@@ -1,7 +1,7 @@
 // A member of a CHORUS mesh on js-libp2p, written from docs/protocol*.md. Does what it is told, a JSON object a line, on stdin, and answers on
 // stdout: {"ready"} first, then {"id", "done"} or {"id", "failed"}.
 import './polyfill.mjs'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { createInterface } from 'node:readline'
 
 const { createLibp2p } = await import('libp2p')
@@ -16,14 +16,15 @@ const { generateKeyPair } = await import('@libp2p/crypto/keys')
 const { multiaddr } = await import('@multiformats/multiaddr')
 const { Frames } = await import('./frames.mjs')
 const { FEEDS, fetchFeed, heads, MAX_FEEDS_FRAME, now, OwnFeed, readAnnouncement } = await import('./feeds.mjs')
-const { check } = await import('./tree.mjs')
+const { BLOCKS, fetchBody, MAX_BLOCKS_FRAME } = await import('./blocks.mjs')
+const { check, sha256 } = await import('./tree.mjs')
 
 const [network = 'chorus', agentId = 'agent-js'] = process.argv.slice(2)
 const HELLO = '/chorus/hello/1.0.0'
 const COOEE = '/chorus/cooee/1.0.0'
 const TOPICS = ['CHORUS/coordination/v1', 'hmmm/meta-discussion/v1', 'CHORUS/context-feedback/v1', 'CHORUS/election/v1', 'CHORUS/feeds/v1']
 const json = value => Buffer.from(JSON.stringify(value))
-const recordKey = value => `/chorus/${createHash('sha256').update(value).digest('hex')}`
+const recordKey = value => `/chorus/${sha256(value).toString('hex')}`
 
 function validate (key, value) {
   check(value.length <= 8192 && Buffer.from(key).toString() === recordKey(value), 'a record that its key does not name')
@@ -187,10 +188,20 @@ const commands = {
   fetch: async ({ peer, author, epoch, meddle }) => {
     const frames = await opened(peer, FEEDS, MAX_FEEDS_FRAME)
     try {
-      return await fetchFeed(frames, author, epoch, MEDDLING[meddle])
+      const { entries, ...found } = await fetchFeed(frames, author, epoch, MEDDLING[meddle])
+      return { ...found, entries: entries.map(({ header, body }) => ({ header, body })) }
     } finally {
       await frames.close()
     }
+  },
+  content: async ({ peer, author, epoch, seq }) => {
+    const frames = await opened(peer, FEEDS, MAX_FEEDS_FRAME)
+    const { entries: { [seq]: entry } } = await fetchFeed(frames, author, epoch)
+    await frames.close()
+    const blocks = await opened(peer, BLOCKS, MAX_BLOCKS_FRAME)
+    const body = await fetchBody(blocks, entry.bytes, entry.header.body.content)
+    await blocks.close()
+    return { size: body.length, hash: sha256(body).toString('hex') }
   },
   say: async ({ room, text }) => {
     const head = await feed.append('hmmm.message', { room, intent: 'update' }, text)

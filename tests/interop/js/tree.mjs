@@ -111,5 +111,5 @@ export function readItem ([bytes, salt, body], author, epoch, seq) {
   if (body != null) {
     check(header.body?.size === body.length && header.body.hash === bodyHash(salt, body), 'a body that its header does not name')
   }
-  return { header, body: body == null ? null : Buffer.from(body).toString() }
+  return { header, bytes: body, body: body == null ? null : Buffer.from(body).toString() }
 }
