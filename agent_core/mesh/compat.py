@@ -1,7 +1,8 @@
 """Every patch to py-libp2p, each with its reason, and the check that the libp2p here is the one they were written for.
 
 py-libp2p 0.8.1 runs stream handlers in nurseries without a fence, so one exception ends the host; shares its listening port with
-whoever asks; sends a flow-control frame for every read; and writes its warnings to stderr. All of that is put right here, before the first host is made.
+whoever asks; and writes its warnings to stderr. All of that is put right here, before the first host is made; what is slow, in
+:mod:`agent_core.mesh.hotpath`.
 """
 
 from __future__ import annotations
@@ -9,57 +10,37 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import logging
-import struct
 from collections.abc import Callable
 from typing import Any
 
 import libp2p.network.connection.swarm_connection as swarm_connection_module
-import libp2p.pubsub.gossipsub as gossipsub_module
-import libp2p.pubsub.pubsub as pubsub_module
 import libp2p.transport.tcp.tcp as tcp_module
 import trio
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
-from libp2p.peer.peerstore import env_to_send_in_RPC
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.rpc_queue import RpcQueue
-from libp2p.pubsub.utils import maybe_consume_signed_record
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
-from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+from libp2p.stream_muxer.yamux.yamux import Yamux
 
-from agent_core.mesh import fencing
+from agent_core.mesh import fencing, hotpath
 
 log = logging.getLogger("chorus.mesh")
 
 VERSION = "0.8.1"
-#: Outgoing gossip frames that may wait for one peer. libp2p's 32 lose messages in any burst.
-QUEUE_FRAMES = 4096
-#: The receive window is topped up when this much of it has been read.
-_TOP_UP_BYTES = yamux.DEFAULT_WINDOW_SIZE // 2
-#: Seconds for which our own signed address record is reused.
-_RECORD_S = 30.0
 
 #: What is patched or called although it is private, with the parameters relied on.
 _RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (SwarmConn._handle_muxed_stream, ("self", "muxed_stream")),
     (SwarmConn.close, ("self",)),
     (Yamux.close, ("self", "error_code")),
-    (Yamux._write_frame, ("self", "data")),
-    (YamuxStream._auto_tune_and_send_window_update, ("self", "bytes_read")),
     (Pubsub.stream_handler, ("self", "stream")),
     (Pubsub.continuously_read_stream, ("self", "stream")),
     (Pubsub._handle_new_peer, ("self", "peer_id")),
     (Pubsub._build_announce_rpc, ("self", "topic_id", "subscribe")),
-    (Pubsub.push_msg, ("self", "msg_forwarder", "msg")),
-    (Pubsub.notify_subscriptions, ("self", "publish_message")),
-    (RpcQueue.__init__, ("self", "max_size", "max_message_size")),
     (Swarm._dial_addr_single_attempt, ("self", "addr", "peer_id", "source")),
-    (env_to_send_in_RPC, ("host",)),
-    (maybe_consume_signed_record, ("msg", "host", "peer_id")),
-    (read_varint_prefixed_bytes_limited, ("reader", "max_length")),
     (tcp_module._set_reuse_flags, ("sock",)),
     *fencing.RELIED_ON,
+    *hotpath.RELIED_ON,
 )
 
 _applied = False
@@ -79,12 +60,8 @@ def apply() -> None:
     SwarmConn._handle_muxed_stream = _fenced(SwarmConn._handle_muxed_stream)
     SwarmConn.close = _announced(SwarmConn.close)
     Yamux.close = _marked(Yamux.close)
-    Yamux._write_frame = _write_frame
-    YamuxStream._auto_tune_and_send_window_update = _top_up
-    RpcQueue.__init__.__defaults__ = (QUEUE_FRAMES, RpcQueue.__init__.__defaults__[1])
+    hotpath.apply()
     tcp_module._set_reuse_flags = _reuse_address_only
-    pubsub_module.env_to_send_in_RPC = gossipsub_module.env_to_send_in_RPC = _own_record
-    pubsub_module.maybe_consume_signed_record = gossipsub_module.maybe_consume_signed_record = _consume_record
     # It logs with the root logger's functions, and those set a handler for stderr up when there is none.
     swarm_connection_module.logging = logging.getLogger("libp2p.network.connection")
     _applied = True
@@ -169,12 +146,8 @@ def _ended(muxed_conn: Any) -> bool:
 
 def _marked(inner: Callable[..., Any]) -> Callable[..., Any]:
     async def close(self: Any, error_code: int = yamux.GO_AWAY_NORMAL) -> None:
-        """A peer that takes nothing isn't waited for to be told so."""
         if not self.event_shutting_down.is_set():
             self.chorus_closed_here = True
-        if self._write_lock.locked():
-            self.event_shutting_down.set()
-            self.new_stream_send_channel.close()
         await inner(self, error_code)
 
     return close
@@ -183,54 +156,3 @@ def _marked(inner: Callable[..., Any]) -> Callable[..., Any]:
 def _reuse_address_only(sock: Any) -> None:
     """Without SO_REUSEPORT, which would let a second node take half of the first one's connections in silence."""
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-
-
-# -- speed: the same bytes on the wire, fewer of them ----------------------------------------------------------------
-
-
-async def _write_frame(self: Any, data: bytes) -> None:
-    """Yamux's ``_write_frame`` without taking each frame apart again for a debug line nobody reads."""
-    async with self._write_lock:
-        await fencing.write_in_time(self, data)
-
-
-async def _top_up(self: Any, *, bytes_read: int = 0) -> None:
-    """Top the sender's window up once half of it has been read, not at every read; the window stays at 256 KiB.
-
-    Shielded, as the bytes have left the buffer already: a cancelled read would lose them.
-    """
-    self._pending_recv_release += bytes_read
-    pending = self._pending_recv_release
-    if pending >= _TOP_UP_BYTES:
-        self._pending_recv_release = 0
-        self.recv_window += pending
-        with trio.CancelScope(shield=True):
-            frame = struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, pending)
-            try:
-                await self.conn._write_frame(frame)
-            except Exception as error:
-                log.debug("a window update failed: %s", error)
-
-
-def _own_record(host: Any) -> tuple[bytes, bool]:
-    """Our signed address record, rebuilt every half minute instead of with every message."""
-    cached = getattr(host, "chorus_record", None)
-    now = trio.current_time()
-    if cached is None or cached[1] < now:
-        cached = host.chorus_record = (env_to_send_in_RPC(host)[0], now + _RECORD_S)
-    return cached[0], False
-
-
-def _consume_record(msg: Any, host: Any, peer_id: Any) -> bool:
-    """A peer's record is verified when it differs from the one verified last, not with every message."""
-    if not msg.HasField("senderRecord"):
-        return True
-    verified: dict[Any, bytes] = host.__dict__.setdefault("chorus_verified", {})
-    if verified.get(peer_id) == msg.senderRecord:
-        return True
-    if not maybe_consume_signed_record(msg, host, peer_id):
-        return False
-    if len(verified) >= 512:
-        verified.clear()
-    verified[peer_id] = msg.senderRecord
-    return True

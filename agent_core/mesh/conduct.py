@@ -101,13 +101,13 @@ class Conduct:
         self.graylisted = 0
         self.refused: Counter[Offence] = Counter(dict.fromkeys(Offence, 0))
 
-    def admit(self, peer: str, size: int, now: float) -> bool:
-        """Whether a message of ``size`` bytes relayed by the peer is within its budget."""
+    def admit(self, peer: str, size: int, now: float, messages: int = 1) -> bool:
+        """Whether a frame of ``size`` bytes with so many messages, relayed by the peer, is within its budget."""
         record = self._record(peer, now)
-        if record.messages.take(1, now) and record.octets.take(size, now):
+        if record.messages.take(messages, now) and record.octets.take(size, now):
             return True
-        self.dropped += 1
-        self._add(record, Offence.BUDGET, now)
+        self.dropped += messages
+        self._add(record, Offence.BUDGET, now, messages)
         return False
 
     def pace(self, peer: str, now: float) -> float:
@@ -151,10 +151,10 @@ class Conduct:
         record = self._records.get(peer)
         return record is not None and now < record.refused_until
 
-    def _add(self, record: _Record, offence: Offence, now: float) -> None:
-        self.refused[offence] += 1
-        record.offences[offence] += 1
-        record.score = _decayed(record, now) + POINTS[offence]
+    def _add(self, record: _Record, offence: Offence, now: float, times: int = 1) -> None:
+        self.refused[offence] += times
+        record.offences[offence] += times
+        record.score = _decayed(record, now) + POINTS[offence] * times
         record.scored_at = now
         if record.score <= GRAYLIST_AT and now >= record.refused_until:
             record.refused_until = now + self._graylist_s * min(2**record.times, MAX_LONGER)

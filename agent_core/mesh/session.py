@@ -106,6 +106,7 @@ class Session:
                             nursery.start_soon(self.dht.run)
                         ready(self)
                         await stop.wait()
+                        self.gossip.flush()
                         await self._part()
                         nursery.cancel_scope.cancel()
             finally:

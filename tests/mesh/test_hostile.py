@@ -227,9 +227,7 @@ async def test_a_storm_is_dropped_the_sender_refused_and_honest_traffic_goes_on(
                 number = 0
                 try:
                     while True:
-                        batch = [
-                            bad.message(number + n, b"storm %d" % (number + n), signature=bytes(64)) for n in range(200)
-                        ]
+                        batch = [bad.message(number + n, b"storm %d" % (number + n)) for n in range(200)]
                         number += 200
                         await stream.write(framed(rpc_pb2.RPC(publish=batch).SerializeToString()))
                 except Exception:
@@ -266,6 +264,45 @@ async def test_relaying_what_the_judge_rejects_ends_in_the_graylist(pair: list[L
                 await trio.sleep(0.01)
         await eventually(lambda: pair[0].statistics().graylisted == 1)
         await all_is_well(*pair, ears)
+
+
+async def test_hostile_batches_are_refused_whole_and_a_bad_message_in_a_batch_alone(pair: list[LibP2PNetwork]) -> None:
+    from libp2p.pubsub.pb import rpc_pb2
+
+    from agent_core.mesh import batch
+
+    ears = await ears_of(pair)
+    ears[0].verdicts = {b"bad": Verdict.REJECT, b"unknown": Verdict.IGNORE}
+    victim, honest = pair
+    async with attacker() as bad:
+        await bad.connect(victim)
+        stream = await bad.raw(victim, MESHSUB)
+        before = victim.statistics()
+        nested = batch.pack([batch.pack([b"inner 1", b"inner 2"])])
+        batches = (
+            b"\x00" + bytes(4) * 10_000,  # ten thousand messages of nothing
+            b"\x00",
+            b"\x00\xff\xff\xff\xff",
+            batch.pack([b"cut", b"off"])[:-1],
+            nested,
+            batch.pack([b"good", b"bad", b"good too"]),
+            batch.pack([b"unknown", b"known", b"known too"]),
+        )
+        for number, data in enumerate(batches):
+            await stream.write(framed(rpc_pb2.RPC(publish=[bad.message(number, data)]).SerializeToString()))
+        await ears[1].hears(b"known too")
+        after = victim.statistics()
+        assert after.rejected - before.rejected == 4 + 1, "the four that are no batches, and the one bad message"
+        assert after.ignored - before.ignored == 1
+        assert set(ears[0].payloads()) >= {b"good", b"good too", b"known", b"known too"}
+        assert {b"bad", b"cut", b"inner 1", b"unknown"}.isdisjoint(ears[0].payloads())
+        assert batch.pack([b"inner 1", b"inner 2"]) in ears[0].payloads(), (
+            "what is in a batch is a message, whatever it is"
+        )
+        assert b"unknown" in ears[1].judged, "a message that is only ignored travels along"
+        assert b"good" not in ears[1].judged, "a batch with a bad message isn't relayed"
+        assert honest.statistics().rejected == 0, "so that whoever relays is never to blame"
+        await all_is_well(victim, honest, ears)
 
 
 async def test_frames_over_the_limit_and_half_frames_cost_their_stream(pair: list[LibP2PNetwork]) -> None:

@@ -159,11 +159,26 @@ function receive ({ topic, data, from }) {
   return { topic, type: envelope.type, from: envelope.from, entries: entries.map(({ header, body }) => ({ type: header.type, body })) }
 }
 
+// One envelope, or a batch: a zero byte, then each behind its length.
+function unpack (data) {
+  if (data[0] !== 0) return [data]
+  const bytes = Buffer.from(data)
+  const envelopes = []
+  for (let at = 1; at < bytes.length;) {
+    const end = at + 4 + bytes.readUInt32BE(at)
+    check(end <= bytes.length && envelopes.length < 256, 'a batch that is cut off or too long')
+    envelopes.push(bytes.subarray(at + 4, end))
+    at = end
+  }
+  check(envelopes.length > 0, 'a batch of nothing')
+  return envelopes
+}
+
 // js-libp2p has checked the signature when this event comes.
 node.services.pubsub.addEventListener('message', ({ detail }) => {
   if (detail.from.toString() === me) return
   try {
-    heard.push(receive(detail))
+    for (const data of unpack(detail.data)) heard.push(receive({ topic: detail.topic, from: detail.from, data }))
   } catch (error) {
     heard.push({ failed: error.message })
   }
