@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak bench-feeds clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak bench-feeds bench-mesh clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ BASE ?= 1
 sim: install ## search SEEDS fault schedules from seed BASE on; replay or shrink one with REPLAY=n or SHRINK=n
 	@$(BIN)/python -m agent_core.simulated.search --seeds $(SEEDS) --base $(BASE) --processes 2 \
 		$(if $(REPLAY),--replay $(REPLAY)) $(if $(SHRINK),--shrink $(SHRINK))
+
+bench-mesh: install ## gossip beside js-libp2p's, as JSON; takes about three minutes
+	@$(BIN)/python -m bench.mesh
 
 mutants: install ## break every safety rule on purpose and see that the search notices
 	@$(BIN)/python -m tests.simulated.mutants

@@ -1,136 +1,162 @@
-"""Gossip between two processes on loopback: messages a second, and latency at 100 a second. Prints JSON; takes about 12 s.
+"""Gossip between processes on loopback, ours beside js-libp2p in the same run. Prints JSON.
 
-Run: ``python -m bench.mesh``.
+What is measured, in medians of several rounds: messages a second from one publisher to one subscriber; latency at a calm
+100 a second; and what five subscribers of a full mesh get of 50 a second. Run: ``python -m bench.mesh [--rounds N] [--only ours|js|judged]``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import struct
+import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
-from statistics import quantiles
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from statistics import median
+from typing import Any
 
-import trio
+from bench import js_libp2p as js
 
-from agent_core.mesh import LibP2PNetwork, MeshConfig
-from agent_core.network import Verdict
-
-TOPIC = "CHORUS/bench/v1"
-PAYLOAD_BYTES = 256
-BURST, CALM_PER_S, CALM_S = 3000, 100, 4
-_STAMP = struct.Struct(">QQ")
+CALM_PER_S, CALM_S = 100, 4
+FULL_MESH, FULL_PER_S, FULL_S = 5, 50, 4
+#: (payload bytes, messages of one round of ours, of one round of js)
+BURSTS = ((256, 20_000, 3_000), (4096, 6_000, 2_000))
 
 
-def _config(seed: int, bootstrap: tuple[str, ...] = ()) -> MeshConfig:
-    """No budget: what is measured is the stack, not the ration."""
-    return MeshConfig(
-        seed=bytes([seed]) * 32,
-        listen=("/ip4/127.0.0.1/tcp/0",),
-        bootstrap=bootstrap,
-        network="bench",
-        messages_per_s=1e9,
-        message_burst=1e9,
-    )
+class Node:
+    """A node's process, and what it is told."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = str(self._answer()["address"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args!r} ended with {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def tell(self, do: str, **arguments: Any) -> None:
+        """Give a command without waiting for its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do} | arguments) + "\n")
+        self._process.stdin.flush()
+
+    def call(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Give a command and wait until it is done."""
+        self.tell(do, **arguments)
+        return self._answer()
 
 
-@asynccontextmanager
-async def _running(config: MeshConfig) -> AsyncIterator[LibP2PNetwork]:
-    network = LibP2PNetwork(config)
-    network.set_judge(lambda topic, relay, payload: Verdict.ACCEPT)
-    async with trio.open_nursery() as nursery:
-        await network.join(TOPIC)
-        await nursery.start(network.run)
-        try:
-            yield network
-        finally:
-            nursery.cancel_scope.cancel()
+@contextmanager
+def nodes(count: int, command: Callable[[int], Sequence[str]]) -> Iterator[list[Node]]:
+    """So many processes, everybody connected with everybody, the topic's mesh formed."""
+    with ExitStack() as stack:
+        running: list[Node] = []
+        for number in range(1, count + 1):
+            process = subprocess.Popen(command(number), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            node = Node(process)
+            for other in running:
+                node.call("dial", address=other.address)
+            running.append(node)
+        for node in running:
+            node.call("ready", peers=count - 1)
+        yield running
 
 
-async def _subscriber() -> None:
-    """Prints its address, then one line of JSON when a message of number 0 comes after others."""
-    stamps: list[tuple[int, int]] = []
-    done = trio.Event()
-
-    def receive(topic: str, relay: str, payload: bytes) -> None:
-        number, sent = _STAMP.unpack_from(payload)
-        if number:
-            stamps.append((sent, time.monotonic_ns()))
-        else:
-            print(json.dumps(stamps), flush=True)
-            stamps.clear()
-
-    async with _running(_config(1)) as network:
-        network.set_receiver(receive)
-        print(network.addresses[0], flush=True)
-        await done.wait()
+def burst(publisher: Node, subscriber: Node, count: int, size: int) -> tuple[float, int]:
+    """As many as go: messages a second from the first one's publishing to the last one's arrival, and how many got lost."""
+    publisher.tell("publish", count=count, size=size, rate=0)
+    report = subscriber.call("report", expect=count, quiet_s=3)
+    publisher._answer()
+    return report["received"] / report["span_s"], count - report["received"]
 
 
-async def _publish(network: LibP2PNetwork, number: int) -> None:
-    stamp = _STAMP.pack(number, time.monotonic_ns())
-    await network.publish(TOPIC, stamp + bytes(PAYLOAD_BYTES - len(stamp)))
+def calm(
+    publisher: Node, subscribers: Sequence[Node], rate: int, seconds: int, size: int = 256
+) -> list[dict[str, Any]]:
+    """A steady rate: each subscriber's report."""
+    count = rate * seconds
+    publisher.call("publish", count=count, size=size, rate=rate)
+    return [node.call("report", expect=count, quiet_s=1) for node in subscribers]
 
 
-async def _publisher() -> dict[str, object]:
-    async with trio.open_nursery() as nursery:
-        command = [sys.executable, "-m", "bench.mesh", "--subscribe"]
-        process = await nursery.start(partial(trio.run_process, command, stdout=-1, check=False))
-        lines = _lines(process.stdout)
-        async with _running(_config(2, (await anext(lines),))) as network:
-            connected = trio.Event()
-            network.watch_peers(lambda peer, up, remote: connected.set())
-            if not network.peers():
-                await connected.wait()
-            await trio.sleep(2.5)  # the mesh forms at a heartbeat
-            began = time.monotonic()
-            for number in range(1, BURST + 1):
-                await _publish(network, number)
-            published_s = time.monotonic() - began
-            await trio.sleep(1)
-            await _publish(network, 0)
-            burst = json.loads(await anext(lines))
-            next_at = trio.current_time()
-            for number in range(1, CALM_PER_S * CALM_S + 1):
-                await _publish(network, number)
-                next_at += 1 / CALM_PER_S
-                await trio.sleep_until(next_at)
-            await trio.sleep(0.5)
-            await _publish(network, 0)
-            calm = json.loads(await anext(lines))
-        process.terminate()
-    span_s = (burst[-1][1] - burst[0][1]) / 1e9
-    latencies_ms = quantiles([(got - sent) / 1e6 for sent, got in calm], n=100)
-    return {
-        "payload_bytes": PAYLOAD_BYTES,
-        "burst": {
-            "sent": BURST,
-            "received": len(burst),
-            "published_per_s": round(BURST / published_s),
-            "received_per_s": round(len(burst) / span_s),
-        },
-        "calm": {
+def stack(name: str, command: Callable[[int], Sequence[str]], rounds: int, counts: Sequence[int]) -> dict[str, Any]:
+    """All that is measured of one stack."""
+    result: dict[str, Any] = {}
+    with nodes(2, command) as (publisher, subscriber):
+        calm(publisher, [subscriber], CALM_PER_S, 1)  # warm
+        for (size, *_), count in zip(BURSTS, counts, strict=True):
+            said = [burst(publisher, subscriber, count, size) for _ in range(rounds)]
+            result[f"{size}_bytes"] = {
+                "messages_per_s": round(median(rate for rate, _ in said)),
+                "rounds": [round(rate) for rate, _ in said],
+                "lost": sum(lost for _, lost in said),
+            }
+        reports = [calm(publisher, [subscriber], CALM_PER_S, CALM_S)[0] for _ in range(rounds)]
+        result["calm"] = {
             "rate_per_s": CALM_PER_S,
-            "sent": CALM_PER_S * CALM_S,
-            "received": len(calm),
-            "p50_ms": round(latencies_ms[49], 2),
-            "p99_ms": round(latencies_ms[98], 2),
-        },
+            "p50_ms": round(median(r["p50_ms"] for r in reports), 2),
+            "p99_ms": round(median(r["p99_ms"] for r in reports), 2),
+        }
+    with nodes(FULL_MESH + 1, command) as (publisher, *subscribers):
+        full = [calm(publisher, subscribers, FULL_PER_S, FULL_S) for _ in range(rounds)]
+        sent = FULL_PER_S * FULL_S * FULL_MESH
+        result["full_mesh"] = {
+            "subscribers": FULL_MESH,
+            "rate_per_s": FULL_PER_S,
+            "delivered_percent": round(median(100 * sum(r["received"] for r in said) / sent for said in full), 2),
+            "worst_p50_ms": round(median(max(r["p50_ms"] for r in said) for said in full), 2),
+            "worst_p99_ms": round(median(max(r["p99_ms"] for r in said) for said in full), 2),
+        }
+    return result
+
+
+def ours(seed: int) -> Sequence[str]:
+    """Our stack at the level of ``Network``: signed, an application's judge and receiver."""
+    return (sys.executable, "-m", "bench.gossip_node", str(seed))
+
+
+def judged(seed: int) -> Sequence[str]:
+    """Our stack with envelopes judged by the whole wire."""
+    return (sys.executable, "-m", "bench.gossip_node", "--judged", str(seed))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("ours", "js", "judged"))
+    parser.add_argument(
+        "--no-idle", action="store_true", help="leave out what an idle daemon costs, which takes a minute"
+    )
+    arguments = parser.parse_args()
+    stacks: dict[str, tuple[Callable[[int], Sequence[str]], int]] = {"ours": (ours, 1), "judged": (judged, 1)}
+    if arguments.only != "ours" and js.available():
+        stacks["js"] = (js.command, 2)
+    result: dict[str, Any] = {}
+    for name, (command, column) in stacks.items():
+        if arguments.only in (None, name):
+            result[name] = stack(name, command, arguments.rounds, [row[column] for row in BURSTS])
+    if "js" in result and "ours" in result:
+        result["ratio_to_js"] = ratios(result["ours"], result["js"])
+    print(json.dumps(result, indent=2))
+
+
+def ratios(ours: dict[str, Any], js: dict[str, Any]) -> dict[str, float]:
+    """How many times ours is js: over 1 is better for throughput, under 1 for latency."""
+    return {
+        "256_bytes_throughput": round(ours["256_bytes"]["messages_per_s"] / js["256_bytes"]["messages_per_s"], 2),
+        "4096_bytes_throughput": round(ours["4096_bytes"]["messages_per_s"] / js["4096_bytes"]["messages_per_s"], 2),
+        "calm_p50": round(ours["calm"]["p50_ms"] / js["calm"]["p50_ms"], 2),
+        "calm_p99": round(ours["calm"]["p99_ms"] / js["calm"]["p99_ms"], 2),
+        "full_mesh_worst_p99": round(ours["full_mesh"]["worst_p99_ms"] / js["full_mesh"]["worst_p99_ms"], 2),
     }
 
 
-async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[str]:
-    rest = b""
-    async for chunk in stream:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.decode()
-
-
 if __name__ == "__main__":
-    if "--subscribe" in sys.argv:
-        trio.run(_subscriber)
-    else:
-        print(json.dumps(trio.run(_publisher), indent=2))
+    main()
