@@ -28,6 +28,7 @@ from agent_core.feeds.heads import FeedHead
 from agent_core.feeds.model import Entry
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
+from agent_core.folding import Folding
 from agent_core.folds import FoldSet
 from agent_core.hmmm.service import RoomsService
 from agent_core.identity import keys
@@ -45,6 +46,7 @@ from agent_core.settings import default_agent_id
 from agent_core.shapes import KEYED_SLICES, STATE_SLICES
 from agent_core.shhh.door import Door
 from agent_core.shhh.engine import builtin
+from agent_core.snapshot import open_snapshots
 from agent_core.surroundings import Surroundings
 from agent_core.telemetry.health import HealthMonitor, node_checks
 from agent_core.telemetry.metrics import Metrics
@@ -112,7 +114,9 @@ class Assembly:
         here = self.here = Surroundings(self, node, store, self._verifier)
         self.known_peers = KnownPeers(self.network, self.feeds)
         bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
-        self.folds = FoldSet(bound, self._verifier, store, self.feeds.held)
+        self._snapshots = open_snapshots(node.home.snapshot)
+        self.folds = self._fold(bound)
+        self.folding = Folding(lambda: self.folds, self._snapshots, self._folded)
         known = self.folds.roster.get(self._me) if self.folds.roster else None
         # Who was enrolled under a name keeps it until another one is asked for.
         self.agent_id = values.agent.id or (known.agent_id if known else default_agent_id(self.identity.kind.value))
@@ -213,10 +217,10 @@ class Assembly:
             redial_max_s=values.p2p.redial_max_s,
         )
 
-    def keep_port(self) -> None:
+    async def keep_port(self) -> None:
         """Listen on the same port after a restart, free choice or not: it is where the others look for this node."""
         if self.network.addresses:
-            self._ports.keep("p2p", parse_peer(self.network.addresses[0])[1])
+            await self._ports.keep("p2p", parse_peer(self.network.addresses[0])[1], self.feeds.write)
 
     def _roster(self, signer: Ed25519Signer) -> RosterService:
         node = self._node
@@ -303,6 +307,7 @@ class Assembly:
         """The services in the order in which they start; the mesh last, so that nothing arrives before its handler."""
         yield "feeds", self.feeds.run
         yield "blocks", self.blocks.run
+        yield "folding", self.folding.run
         yield "wire", self.wire.run
         yield "election", self.election.run
         yield "roster", self.roster.run
@@ -342,9 +347,27 @@ class Assembly:
 
     async def _bind(self, cluster: str) -> None:
         """This node belongs to another cluster now: fold its acts and its members' entries."""
-        self.folds = FoldSet(cluster, self._verifier, self._store, self.feeds.held)
+        self._snapshots.clear()
+        self.folds = self._fold(cluster)
         await self.election.bind(self.folds.chain)
         self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)
+
+    def _fold(self, cluster: str) -> FoldSet:
+        return FoldSet(cluster, self._verifier, self._store, self.feeds.held, self._snapshots, in_steps=True)
+
+    def _folded(self) -> None:
+        """History was folded to its end."""
+        self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)
+        self.closer.wake()
+        self.hmmm.wake()
+
+    async def close(self) -> None:
+        """Put away what was folded, at the very end."""
+        try:
+            await self.folding.put_away()
+        except ChorusError as exc:
+            log.warning("the folds couldn't be put away: %s", exc)
+        self._snapshots.close()
 
     def _entries_stored(self, entries: Sequence[Entry]) -> None:
         self.folds.apply(entries)
@@ -394,7 +417,9 @@ class Assembly:
 
     def _roster_may_have_changed(self) -> None:
         """The chain grew, from the feeds or from the election's streams."""
-        if self.folds.refresh() or self._judged_by is not self.folds.roster:
+        refreshed = self.folds.refresh()
+        self.folding.wake()
+        if refreshed or self._judged_by is not self.folds.roster:
             self._judged_by = self.folds.roster
             self.wire.roster_changed()
         self.roster.changed()

@@ -5,12 +5,18 @@ domains get, feed by feed, the prefix that is visible under the roster in force.
 store; one that shrinks (a revocation, a fork) rebuilds the domains' folds, since a fold can't forget. What a lone founder
 wrote before it moved into this cluster stays out too: its first entry of yielding is where its feed begins to count.
 
+The domains' state is kept in maps that a node puts away on disk now and then (:mod:`agent_core.snapshot`), with the prefix of
+every feed that went in. At a start it is taken back if it agrees with the store and with what is visible now; what came
+since is read on. A node reads long stretches bit by bit (:meth:`FoldSet.step`), so that it answers meanwhile.
+
 What the cut of a committed close names counts for good: neither a fork nor a revocation nor a yield that comes to light
 later takes it back, or who lost a vote could undo it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -22,11 +28,15 @@ from agent_core.decisions.fold import DecisionsFold
 from agent_core.decisions.model import ClosePayload
 from agent_core.election.acts import ACT, ACT_COMMIT, ActKind
 from agent_core.election.chain import ActChain
+from agent_core.errors import ChorusError
 from agent_core.feeds.model import Entry, Fold, Head
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.identity.signing import Verifier
+from agent_core.kept import NoSnapshots, Snapshots
 from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Roster, ShareData, YieldData
 from agent_core.ucxl.fold import UcxlFold
+
+log = logging.getLogger(__name__)
 
 _BATCH = 1000
 
@@ -42,6 +52,10 @@ class EntrySource(Protocol):
         """Entries by number, in bounded memory."""
         ...
 
+    def size(self, author: str, epoch: int) -> int:
+        """How many entries of an epoch are held."""
+        ...
+
     def fork_limit(self, author: str, epoch: int) -> int | None:
         """Where a proven fork diverges, if there is one."""
         ...
@@ -49,6 +63,34 @@ class EntrySource(Protocol):
     def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
         """The Merkle root over an epoch's first entries."""
         ...
+
+    def settling(self) -> Iterator[Entry]:
+        """The entries that say which entries count, each feed's in its order: acts, their commits, moves."""
+        ...
+
+
+class _Folded(msgspec.Struct, frozen=True, array_like=True):
+    """A feed's prefix that is folded: from where on, how much, and the root over it."""
+
+    author: str
+    epoch: int
+    begin: int
+    size: int
+    root: bytes
+
+
+class _Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What went into the domains' folds."""
+
+    cluster: str
+    moves: bytes  #: a digest of who moved where
+    feeds: tuple[_Folded, ...]
+
+
+#: The names of the folds' maps.
+FOLDS = ("rooms", "decisions", "ucxl")
+#: A stretch that is longer is left to :meth:`FoldSet.step`, where there is somebody who calls it.
+_AT_ONCE = 500
 
 
 class FoldSet:
@@ -59,6 +101,8 @@ class FoldSet:
         verifier: checks the acts' acknowledgements.
         source: the store.
         held: whether an entry's time hasn't come yet.
+        snapshots: where the domains' state is kept; in memory if not given.
+        in_steps: leave what takes long to :meth:`step`.
     """
 
     def __init__(
@@ -67,9 +111,16 @@ class FoldSet:
         verifier: Verifier,
         source: EntrySource,
         held: Callable[[Entry], bool] = lambda entry: False,
+        snapshots: Snapshots | None = None,
+        *,
+        in_steps: bool = False,
     ) -> None:
         self._source = source
         self._held = held
+        self._snapshots: Snapshots = snapshots if snapshots is not None else NoSnapshots()
+        self._in_steps = in_steps
+        #: Feeds that are to be read on by :meth:`step`.
+        self._behind: set[tuple[str, int]] = set()
         self.chain = ActChain(cluster_id, verifier)
         #: By author, its moves from cluster to cluster, by epoch and number.
         self._moves: dict[str, dict[tuple[int, int], YieldData]] = defaultdict(dict)
@@ -79,9 +130,9 @@ class FoldSet:
         self._named: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
         self._acts_read = 0
         self._roster: Roster | None = None
-        self._clear_domains()
+        self._empty_domains()
         if cluster_id:
-            self._fold_all()
+            self._start()
 
     @property
     def cluster_id(self) -> str:
@@ -89,20 +140,112 @@ class FoldSet:
         return self.chain.cluster_id
 
     def _clear_domains(self) -> None:
-        self.rooms = RoomsFold()
-        self.decisions = DecisionsFold()
-        self.ucxl = UcxlFold()
+        self._snapshots.clear()
+        self._empty_domains()
+
+    def _empty_domains(self) -> None:
+        self._make_domains()
         self._applied: dict[tuple[str, int], int] = defaultdict(int)
         self._from: dict[tuple[str, int], int] = {}
+        self._behind.clear()
+
+    def _make_domains(self) -> None:
+        rooms, decisions, ucxl = map(self._snapshots.kept, FOLDS)
+        self.rooms = RoomsFold(rooms)
+        self.decisions = DecisionsFold(decisions)
+        self.ucxl = UcxlFold(ucxl)
 
     @property
     def _domains(self) -> tuple[Fold, ...]:
         return (self.rooms, self.decisions, self.ucxl)
 
-    def _fold_all(self) -> None:
-        for head in self._source.heads():
-            for batch in _batches(self._source.entries(head.author, head.epoch)):
-                self._take_acts(batch)
+    def _start(self) -> None:
+        for batch in _batches(self._source.settling()):
+            self._take_acts(batch)
+        self._note_cuts()
+        self._take_back()
+        self._read_on()
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """What is in the domains' folds now, to be kept with their maps."""
+        feeds = tuple(
+            _Folded(author, epoch, self._from[author, epoch], size, root)
+            for (author, epoch), size in sorted(self._applied.items())
+            if size and (root := self._source.root_at(author, epoch, size)) is not None
+        )
+        return msgspec.msgpack.encode(_Snapshot(self.cluster_id, self._moves_digest(), feeds))
+
+    def _take_back(self) -> None:
+        """Go on from the snapshot, unless it tells another story than the store."""
+        try:
+            raw = self._snapshots.read()
+            why = "" if raw is None else self._agree(msgspec.msgpack.decode(raw, type=_Snapshot))
+            if raw is not None and not why:
+                self._make_domains()  # what is in memory whole is read here
+        except (msgspec.MsgspecError, ChorusError) as exc:
+            why = str(exc)
+        if why:
+            log.warning("the folds' snapshot is thrown away, since %s: the feeds are folded anew", why)
+            self._clear_domains()
+
+    def _agree(self, kept: _Snapshot) -> str:
+        """Take the sizes that a snapshot names; returns why it can't be taken, if so."""
+        if kept.cluster != self.cluster_id:
+            return "it is another cluster's"
+        if kept.moves != self._moves_digest():
+            return "it was known otherwise who moved here"
+        for feed in kept.feeds:
+            limit = self.visible(feed.author, feed.epoch)
+            if self._source.root_at(feed.author, feed.epoch, feed.size) != feed.root:
+                return "the store holds another history"
+            if (limit is not None and feed.size > limit) or feed.begin != self._begin(feed.author, feed.epoch):
+                return "less counts now"
+        for feed in kept.feeds:
+            self._applied[feed.author, feed.epoch] = feed.size
+            self._from[feed.author, feed.epoch] = feed.begin
+        return ""
+
+    def _moves_digest(self) -> bytes:
+        moves = sorted((author, sorted((p, m.old, m.new) for p, m in by.items())) for author, by in self._moves.items())
+        return hashlib.sha256(repr((moves, sorted(self._shared))).encode()).digest()
+
+    # --- in steps -----------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """How much of what counts is folded, from 0 to 1."""
+        left, done = self.left, sum(self._applied.values())
+        return min(done / (done + left), 0.99) if left else 1.0
+
+    @property
+    def left(self) -> int:
+        """How many entries :meth:`step` has to read, about."""
+        return sum(max(0, self._source.size(*feed) - self._applied[feed]) for feed in self._behind)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something left for :meth:`step`."""
+        return bool(self._behind)
+
+    def step(self, entries: int) -> bool:
+        """Read on, at most so many entries; whether there is more to do.
+
+        Raises:
+            StoreError: the store or the snapshot can't be read.
+        """
+        for author, epoch in sorted(self._behind):
+            before = self._applied[author, epoch]
+            self._extend(author, epoch, (), most=entries)
+            if self._applied[author, epoch] - before < entries:
+                self._behind.discard((author, epoch))
+            break
+        return bool(self._behind)
+
+    def rebuild(self) -> None:
+        """Fold everything anew: what was kept can't be read."""
+        self._clear_domains()
         self._read_on()
 
     def apply(self, entries: Sequence[Entry]) -> None:
@@ -237,7 +380,13 @@ class FoldSet:
         for head in heads:
             self._extend(head.author, head.epoch, ())
 
-    def _extend(self, author: str, epoch: int, fresh: Sequence[Entry]) -> None:
+    def _extend(self, author: str, epoch: int, fresh: Sequence[Entry], most: int = 0) -> None:
+        """Read on in a feed.
+
+        Args:
+            fresh: the entries that were stored just now.
+            most: how many to read at most; 0 for all, but a long stretch is left to :meth:`step`.
+        """
         limit, begin = self.visible(author, epoch), self._begin(author, epoch)
         if begin is None:
             return
@@ -245,7 +394,13 @@ class FoldSet:
         if limit is not None and limit <= applied:
             return
         contiguous = bool(fresh) and fresh[0].header.seq == applied
-        entries: Iterable[Entry] = fresh if contiguous else self._source.entries(author, epoch, applied, limit)
+        end = limit
+        if most:
+            end = applied + most if limit is None else min(limit, applied + most)
+        elif self._in_steps and not contiguous and self._source.size(author, epoch) - applied > _AT_ONCE:
+            self._behind.add((author, epoch))
+            return
+        entries: Iterable[Entry] = fresh if contiguous else self._source.entries(author, epoch, applied, end)
         for batch in _batches(iter(entries)):
             ready = []
             for entry in batch:

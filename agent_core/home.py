@@ -41,6 +41,11 @@ class Home:
         return self.root / "blocks.db"
 
     @property
+    def snapshot(self) -> Path:
+        """What was folded of the store: a cache that may be deleted."""
+        return self.root / "folds.db"
+
+    @property
     def instance(self) -> Path:
         """The instance id, kept outside the database so that a restored database is noticed."""
         return self.root / "instance"

@@ -114,20 +114,24 @@ class Node:
         self.stage = "identity"
         built = self.assembly = Assembly(self, store, blocks, door)
         self.greeting.peer_id = built.identity.peer_id
-        async with trio.open_nursery() as services:
-            self.stage = "listening"
-            # All made before the first one starts: a port that is taken must be said before a cluster is founded.
-            for name, service in tuple(built.services()):
-                await services.start(self.supervisor.run, name, service)
-            built.keep_port()
-            self.stage = "up"
-            self._write_node_file()
-            self.dispatcher.open(built.facade)
-            self._changed()
-            await self._stop.wait()
-            self.stage = "ending"
-            await self._part(built)
-            services.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as services:
+                self.stage = "listening"
+                # All made before the first one starts: a port that is taken must be said before a cluster is founded.
+                for name, service in tuple(built.services()):
+                    await services.start(self.supervisor.run, name, service)
+                await built.keep_port()
+                self.stage = "up"
+                self._write_node_file()
+                self.dispatcher.open(built.facade)
+                self._changed()
+                await self._stop.wait()
+                self.stage = "ending"
+                await self._part(built)
+                services.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await built.close()
 
     async def _part(self, built: Assembly) -> None:
         """Hand over and take leave, so that nobody has to notice by a timeout."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,15 +103,26 @@ class Ports:
     def take(self, section: str, host: str, wanted: int) -> int:
         """Choose the port of a section; see :func:`choose`."""
         name = f"{section}.port"
-        remembered = int(self._memory.read(f"port.{section}") or b"0")
+        remembered = int(self._memory.read(_key(section)) or b"0")
         choice = choose(name, host, wanted, asked=self._settings.asked_for(name), remembered=remembered)
         self._note(choice.note)
         if choice.port and choice.port != remembered:
-            self.keep(section, choice.port)
+            self._memory.write(_key(section), str(choice.port).encode())
         self.now[section] = choice.port
         return choice.port
 
-    def keep(self, section: str, port: int) -> None:
-        """Use this port next time as well."""
-        self.now[section] = port
-        self._memory.write(f"port.{section}", str(port).encode())
+    async def keep(self, section: str, port: int, write: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Use the port that was found free next time as well.
+
+        Args:
+            section: the section.
+            port: the port.
+            write: keeps a value while others write, too.
+        """
+        if port != self.now.get(section):
+            self.now[section] = port
+            await write(_key(section), str(port).encode())
+
+
+def _key(section: str) -> str:
+    return f"port.{section}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -13,7 +12,7 @@ import msgspec
 
 from agent_core.caller import Caller
 from agent_core.errors import Conflict, InvalidInput, NotFound, Refused, TooLarge
-from agent_core.feeds.model import MAX_BODY_BYTES, MAX_HEADER_BYTES, Entry, EntryKey
+from agent_core.feeds.model import MAX_BODY_BYTES, MAX_HEADER_BYTES, Entry, OwnFeed
 from agent_core.ids import uuid7
 from agent_core.roster.model import Authority, Member
 from agent_core.views import ViewContext
@@ -147,42 +146,16 @@ def check_header(data: msgspec.Struct) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The entry that an operation made."""
+def made_before(feed: OwnFeed, op: str, type: str) -> Entry | None:
+    """The entry that an operation of this node made, so that a repeat is answered before it is judged anew.
 
-    order: tuple[str, str, int, int]
-    type: str
-    hash: str  #: hex
-    id: str  #: short id
-    key: EntryKey
-
-
-class OperationIndex:
-    """Which entry an author's operation id made first, so that a repeat is answered before it is judged anew."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, str], Made] = {}
-
-    def add(self, entry: Entry) -> None:
-        """Take an entry in; the least in order is the first, whichever arrives first."""
-        if not entry.header.op:
-            return
-        at = (entry.header.author, entry.header.op)
-        known = self._made.get(at)
-        if known is None or entry.order < known.order:
-            self._made[at] = Made(entry.order, entry.header.type, entry.hash.hex(), entry.id, entry.key)
-
-    def find(self, author: str, op: str, type: str) -> Made | None:
-        """What the operation made, if it is known.
-
-        Raises:
-            Conflict: it made an entry of another type.
-        """
-        made = self._made.get((author, op)) if op else None
-        if made is not None and made.type != type:
-            raise Conflict(
-                f"The operation id {op} was used before, for another operation ({made.type}).",
-                "Make a new operation id for every operation.",
-            )
-        return made
+    Raises:
+        Conflict: it made an entry of another type.
+    """
+    made = feed.made(op) if op else None
+    if made is not None and made.header.type != type:
+        raise Conflict(
+            f"The operation id {op} was used before, for another operation ({made.header.type}).",
+            "Make a new operation id for every operation.",
+        )
+    return made

@@ -66,6 +66,7 @@ class Surroundings:
             now_ms=wall_ms(),
             online=frozenset(p.peer_id for p in self._built.network.peers()),
             held=self._built.folds.folded,
+            folding=self._built.folds.behind,
         )
 
     def peers(self) -> Sequence[PeerInfo]:
@@ -124,7 +125,8 @@ class Surroundings:
     def _doubts(self) -> Sequence[str]:
         feeds = self._built.feeds
         lost = f"No vote until the admin promotes this node again: {feeds.restored}."
-        return [said for said in (self.doubt(self._built.folds.chain) and lost, feeds.disk.trouble) if said]
+        said = (self.doubt(self._built.folds.chain) and lost, feeds.disk.trouble, self._built.folding.note)
+        return [sentence for sentence in said if sentence]
 
     async def verify(self) -> Verification:
         """Check the store through a connection of its own, in a thread."""

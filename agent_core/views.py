@@ -27,6 +27,7 @@ class ViewContext:
         now_ms: Unix time in milliseconds at which the view is taken.
         online: peer ids with an open connection.
         held: how many entries of an author's epoch are held and folded here; without it all are taken to be.
+        folding: whether what was written before is still being folded, so that nothing may be decided by what shows.
     """
 
     me: str
@@ -35,6 +36,7 @@ class ViewContext:
     now_ms: int
     online: frozenset[str] = frozenset()
     held: Callable[[str, int], int] | None = None
+    folding: bool = False
 
     @property
     def roster(self) -> Roster | None:

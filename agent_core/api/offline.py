@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -25,11 +27,14 @@ from agent_core.identity.keys import Card, load_card
 from agent_core.identity.signing import Ed25519Verifier
 from agent_core.roster.model import Authority
 from agent_core.shapes import Election, Finding, Status, Verification, Voters
+from agent_core.snapshot import PUT_AWAY, SnapshotFile, open_snapshots
 from agent_core.version import VERSION
 from agent_core.views import ViewContext
 
 #: The durable value that says which cluster a home belongs to: its id, hex.
 CLUSTER_KEY = "cluster"
+#: More entries than this are folded in a file beside the home, gone at the end, rather than in memory.
+MANY_ENTRIES = 20_000
 
 
 class OfflineReading(Reading):
@@ -61,20 +66,21 @@ class Offline:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self._snapshots: SnapshotFile | None = None
+        self._beside: TemporaryDirectory[str] | None = None
         self._store = Store.open(home.store, read_only=True)
         self._blocks = BlockStore.open(home.blocks, read_only=True)
         try:
             self._bodies = Catalogue(self._blocks, self._store)
             self._card = load_card(home.identity)
             self._cluster = (self._store.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
-            self._folds = FoldSet(self._cluster, Ed25519Verifier(), self._store)
+            self._folds = self._fold()
             newest = max((feed.latest_hlc for feed in self._store.feeds()), default=ZERO)
             #: RFC 3339 time of the newest entry; empty for an empty store.
             self.as_of = rfc3339(unpack(newest)[0]) if newest > ZERO else ""
             self.reading = OfflineReading(self._sources(), self._store)
         except BaseException:
-            self._store.close()
-            self._blocks.close()
+            self._close()
             raise
 
     def __enter__(self) -> Offline:
@@ -83,6 +89,34 @@ class Offline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _fold(self) -> FoldSet:
+        """The folds, from the snapshot that the last node left and what was written since; nothing in the home changes."""
+        self._snapshots = open_snapshots(self.home.snapshot, read_only=True)
+        folds = self._folds_on(self._snapshots)
+        if folds.behind and folds.left > MANY_ENTRIES:
+            # Too much for memory: there is no snapshot, or none that can be taken.
+            self._snapshots.close()
+            self._beside = TemporaryDirectory(prefix="chorus-hap-")
+            self._snapshots = open_snapshots(Path(self._beside.name) / self.home.snapshot.name)
+            folds = self._folds_on(self._snapshots)
+        while folds.step(1000):
+            if self._beside is not None and self._snapshots.waiting >= PUT_AWAY:
+                for _ in self._snapshots.put_away(folds.snapshot()):
+                    pass
+                self._snapshots.commit()
+                self._snapshots.put_down()
+        return folds
+
+    def _folds_on(self, snapshots: SnapshotFile) -> FoldSet:
+        return FoldSet(self._cluster, Ed25519Verifier(), self._store, snapshots=snapshots, in_steps=True)
+
+    def _close(self) -> None:
+        if self._snapshots is not None:
+            self._snapshots.close()
+        if self._beside is not None:
+            self._beside.cleanup()
         self._store.close()
         self._blocks.close()
 

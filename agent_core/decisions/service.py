@@ -28,8 +28,8 @@ from agent_core.decisions.model import (
     WithdrawData,
 )
 from agent_core.errors import Conflict, InvalidInput, Refused
-from agent_core.feeds.model import Appender, Draft
-from agent_core.requests import check_header, one_of, operation_id, text_body, words, writer
+from agent_core.feeds.model import Draft, OwnFeed
+from agent_core.requests import check_header, made_before, one_of, operation_id, text_body, words, writer
 from agent_core.roster.model import Authority
 from agent_core.ucxl.address import component_of
 from agent_core.views import ViewContext
@@ -50,7 +50,7 @@ class DecisionsService:
     """
 
     def __init__(
-        self, appender: Appender, fold: Callable[[], DecisionsFold], context: Callable[[], ViewContext]
+        self, appender: OwnFeed, fold: Callable[[], DecisionsFold], context: Callable[[], ViewContext]
     ) -> None:
         self._appender = appender
         self._fold = fold
@@ -66,7 +66,7 @@ class DecisionsService:
         """
         ctx = self._context()
         op = operation_id(request.op_id, ctx.now_ms)
-        if made := self._fold().operations.find(ctx.me, op, DECISION_PROPOSE):
+        if made := made_before(self._appender, op, DECISION_PROPOSE):
             return shapes.Posted(id=made.id, key=str(made.key), delivered=0)
         body = text_body(f"{request.title.strip()}\n\n{request.description}", "proposal")
         writer(ctx, caller)
@@ -89,7 +89,7 @@ class DecisionsService:
         """
         ctx = self._context()
         op = operation_id(request.op_id, ctx.now_ms)
-        if made := self._fold().operations.find(ctx.me, op, DECISION_VOTE):
+        if made := made_before(self._appender, op, DECISION_VOTE):
             return shapes.Posted(id=made.id, key=str(made.key), delivered=0)
         body = text_body(request.reason, "reason")
         writer(ctx, caller)
@@ -124,7 +124,7 @@ class DecisionsService:
         """
         ctx = self._context()
         op = operation_id(op_id, ctx.now_ms)
-        if made := self._fold().operations.find(ctx.me, op, DECISION_WITHDRAW):
+        if made := made_before(self._appender, op, DECISION_WITHDRAW):
             return shapes.Posted(id=made.id, key=str(made.key), delivered=0)
         body = text_body(reason, "reason")
         writer(ctx, caller)

@@ -12,6 +12,9 @@ from agent_core.feeds.model import Body, Entry, EntryKey, Head
 FEED_EPOCH = "feed.epoch"
 LOG_PURGE = "log.purge"
 
+#: Entry types that say which entries count, in whatever domain: a store lists them, so that they are found among millions.
+SETTLING = ("act", "act.commit", "roster.yield", "roster.share")
+
 #: A head announcement with its entries stays below this, so that gossip stays quick; else the head goes alone.
 MAX_ANNOUNCED_BYTES = 64 * 1024
 #: The form allows more of each; nobody stores it (epochs and numbers are kept in 64-bit row ids).

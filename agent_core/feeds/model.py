@@ -254,3 +254,11 @@ class Appender(Protocol):
             Unavailable: this node may not append now (clock far off, epoch being opened).
         """
         ...
+
+
+class OwnFeed(Appender, Protocol):
+    """This node's own feed: written, and asked what an operation wrote."""
+
+    def made(self, op: str) -> Entry | None:
+        """The first entry that an operation of this node made, if it made one."""
+        ...

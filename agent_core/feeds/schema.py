@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent_core.errors import ChorusError, NotFound, StoreError
+from agent_core.feeds.heads import SETTLING
 
-VERSION = 1
+VERSION = 2
 MEMORY = ":memory:"
 
 #: An entry's row id is its feed's id and its number, so that one tree holds a feed in order and no index is needed.
 SEQ_BITS = 40
 
-_SCHEMA = """
+#: The rows that say which entries count, whatever their number: found without reading all others.
+_SETTLING = """
+CREATE TABLE settling (key INTEGER PRIMARY KEY) STRICT;
+"""
+_SCHEMA = f"""
 CREATE TABLE feeds (
     id INTEGER PRIMARY KEY, author TEXT NOT NULL, epoch INTEGER NOT NULL,
     size INTEGER NOT NULL, root BLOB NOT NULL, hlc TEXT NOT NULL, UNIQUE (author, epoch)) STRICT;
@@ -34,7 +39,7 @@ CREATE TABLE forks (
     id TEXT PRIMARY KEY, author TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, proof BLOB NOT NULL
     ) WITHOUT ROWID, STRICT;
 CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
-"""
+{_SETTLING}"""
 
 
 def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None = None) -> sqlite3.Connection:
@@ -79,7 +84,25 @@ def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None 
         connection.execute("PRAGMA secure_delete = ON")  # a purged body is overwritten, not only unlinked
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        elif version < VERSION:
+            _upgrade(connection)
         return connection
+
+
+def find_settling(connection: sqlite3.Connection) -> str:
+    """The SQL that gives the rows of entries that may be settling ones: of this format, or of one before that has no list."""
+    if _version(connection) >= VERSION:
+        return "SELECT key FROM settling"
+    words = " OR ".join(f'instr(raw, CAST(\'"type":"{type}"\' AS BLOB))' for type in SETTLING)
+    return f"SELECT key FROM entries WHERE {words}"
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    found = find_settling(connection)
+    with transaction(connection) as db:
+        db.execute(_SETTLING)
+        db.execute(f"INSERT INTO settling (key) {found}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager

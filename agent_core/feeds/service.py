@@ -275,6 +275,10 @@ class Feeds:
 
     # --- appending ----------------------------------------------------------------------------------------------------
 
+    def made(self, op: str) -> Entry | None:
+        """The first entry that an operation of this node made (:class:`~agent_core.feeds.model.OwnFeed`)."""
+        return self.store.op(op)
+
     async def append(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
         """Append drafts in one commit, shared with whoever else appends now (:class:`~agent_core.feeds.model.Appender`).
 

@@ -15,11 +15,11 @@ from agent_core.clock import ZERO, Hlc
 from agent_core.errors import StoreError, VerificationFailed
 from agent_core.feeds.audit import audit
 from agent_core.feeds.forks import ForkProof
-from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, FeedInfo, Item, PurgeData
+from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, SETTLING, FeedInfo, Item, PurgeData
 from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
 from agent_core.feeds.ranges import Extension
-from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, finish, staged, transaction
+from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, find_settling, finish, staged, transaction
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification
 
@@ -143,6 +143,15 @@ class Store:
         """Every entry of every feed, feed by feed."""
         for author, epoch in sorted(self._feeds):
             yield from self.entries(author, epoch)
+
+    def settling(self) -> Iterator[Entry]:
+        """The entries that say which entries count, each feed's in its order: acts, their commits, moves."""
+        with explained(self.path):
+            keys = [key for (key,) in self._read(f"{find_settling(self._reader)} ORDER BY key")]
+        for at in range(0, len(keys), _PAGE):
+            chosen = ",".join(map(str, keys[at : at + _PAGE]))
+            for (raw,) in self._read(f"SELECT raw FROM entries WHERE key IN ({chosen}) ORDER BY key"):
+                yield self._parse(raw)
 
     def tail(self, limit: int) -> list[Entry]:
         """The newest entries of all feeds in the total order, oldest first."""
@@ -352,7 +361,7 @@ class Store:
     def _insert(
         self, db: sqlite3.Connection, feed: _Feed, new: Extension, index_ops: bool, purged: Collection[int]
     ) -> None:
-        rows, bodies, ops, claims = [], [], [], []
+        rows, bodies, ops, claims, settling = [], [], [], [], []
         base = _key(feed, 0)
         for entry, body, nodes in zip(new.entries, new.bodies, new.nodes, strict=True):
             header = entry.header
@@ -368,8 +377,12 @@ class Store:
                 ops.append((header.op, key))
             if header.type == LOG_PURGE and (target := _purge_target(entry)):
                 claims.append((*target, header.author))
+            if header.type in SETTLING:
+                settling.append((key,))
         db.executemany("INSERT INTO entries (key, raw, nodes, body) VALUES (?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", bodies)
+        if settling:
+            db.executemany("INSERT INTO settling (key) VALUES (?)", settling)
         if ops:
             db.executemany("INSERT OR IGNORE INTO ops (op, key) VALUES (?, ?)", ops)
         if claims:

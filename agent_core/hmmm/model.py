@@ -27,6 +27,7 @@ MAX_SEEN = 64
 
 _ROOM = r"[A-Za-z0-9][A-Za-z0-9_.#-]{0,63}"
 _ROOM_ID = re.compile(rf"{_ROOM}\Z")
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _MENTION = re.compile(r"(?<![\w@./])@((?:role:|expertise:)?[A-Za-z0-9](?:[A-Za-z0-9_.~-]{0,62}[A-Za-z0-9_])?)")
 
 RoomId: TypeAlias = Annotated[str, Meta(pattern=rf"^{_ROOM}\Z")]
@@ -119,6 +120,11 @@ class Proceed:
 def is_room_id(text: str) -> bool:
     """Whether the text can name a room: 1 to 64 letters, digits and ``_ . # -``, the first a letter or digit."""
     return _ROOM_ID.match(text) is not None
+
+
+def is_hash(text: str) -> bool:
+    """Whether the text is an entry's leaf hash in hex."""
+    return _HASH.match(text) is not None
 
 
 def mentions_in(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,7 +13,7 @@ import trio
 from agent_core import shapes
 from agent_core.caller import Caller
 from agent_core.errors import ChorusError, InvalidInput
-from agent_core.feeds.model import Appender, Draft, Head
+from agent_core.feeds.model import Draft, Head, OwnFeed
 from agent_core.hmmm import views
 from agent_core.hmmm.fold import RoomsFold, RoomState
 from agent_core.hmmm.machine import Periods, Plan, next_plan_ms
@@ -29,10 +30,20 @@ from agent_core.hmmm.model import (
     ProceedData,
     Stance,
     Weight,
+    is_hash,
     is_room_id,
     mentions_in,
 )
-from agent_core.requests import by_prefix, check_header, derived_operation_id, one_of, operation_id, text_body, writer
+from agent_core.requests import (
+    by_prefix,
+    check_header,
+    derived_operation_id,
+    made_before,
+    one_of,
+    operation_id,
+    text_body,
+    writer,
+)
 from agent_core.roster.model import Kind, Member
 from agent_core.ucxl.citations import cite
 from agent_core.views import ViewContext
@@ -42,6 +53,8 @@ if TYPE_CHECKING:
 
 #: How long to wait before a ``proceed`` that couldn't be written is tried again, seconds.
 RETRY_S = 5.0
+#: How far back in a room a message may be named by its short id; further ones by their hash.
+MAX_NAMED = 5000
 #: How long what is folded is collected before plans are looked at again, seconds.
 COALESCE_S = 0.05
 
@@ -70,7 +83,7 @@ class RoomsService:
 
     def __init__(
         self,
-        appender: Appender,
+        appender: OwnFeed,
         fold: Callable[[], RoomsFold],
         context: Callable[[], ViewContext],
         heads: Callable[[], Sequence[Head]],
@@ -99,17 +112,17 @@ class RoomsService:
         body = text_body(request.text, "message")
         ctx = self._context()
         op = operation_id(request.op_id, ctx.now_ms)
-        room = self._fold().rooms.get(room_id(request.room)) or RoomState(room_id(request.room))
-        if made := self._fold().operations.find(ctx.me, op, HMMM_MESSAGE):
-            return shapes.Posted(id=made.id, key=str(made.key), delivered=0, room=room.id)
+        room = room_id(request.room)
+        if made := made_before(self._appender, op, HMMM_MESSAGE):
+            return shapes.Posted(id=made.id, key=str(made.key), delivered=0, room=room)
         me = writer(ctx, caller)
         data = self._message(request, room, me, ctx)
         check_header(data)
         entry = (await self._appender.append([Draft(HMMM_MESSAGE, data, body, caller.via, caller.login, op)]))[0]
         self._posted += 1
-        return shapes.Posted(id=entry.id, key=str(entry.key), delivered=0, room=room.id)
+        return shapes.Posted(id=entry.id, key=str(entry.key), delivered=0, room=room)
 
-    def _message(self, request: shapes.PostRequest, room: RoomState, me: Member, ctx: ViewContext) -> MessageData:
+    def _message(self, request: shapes.PostRequest, room: str, me: Member, ctx: ViewContext) -> MessageData:
         intent = one_of(Intent, request.intent, "intent")
         stance = one_of(Stance, request.stance, "stance") if request.stance else None
         weight = one_of(Weight, request.weight, "weight") if request.weight else None
@@ -122,11 +135,10 @@ class RoomsService:
         if stance is Stance.DISAGREE and weight is None:
             weight = Weight.ADVISORY
         parent = self._parent(request.reply_to, room)
-        root = room.roots[parent.hash] if parent else None
         return MessageData(
-            room=room.id,
+            room=room,
             intent=intent,
-            thread=root.hash if root else "",
+            thread=self._fold().root(parent.hash) if parent else "",
             parent=parent.hash if parent else "",
             stance=stance or "",
             weight=weight or "",
@@ -135,12 +147,14 @@ class RoomsService:
             hop_count=_hops(parent, me, ctx),
         )
 
-    def _parent(self, reply_to: str, room: RoomState) -> Post | None:
+    def _parent(self, reply_to: str, room: str) -> Post | None:
         if not reply_to:
             return None
-        if reply_to in room.posts:
-            return room.posts[reply_to]
-        by_id = {p.id: p for p in room.posts.values()}
+        if is_hash(reply_to):
+            post = self._fold().post(reply_to)
+            if post is not None and post.data.room == room:
+                return post
+        by_id = {p.id: p for p in islice(self._fold().posts(room), MAX_NAMED)}
         return by_id[by_prefix(reply_to, by_id, "message")]
 
     def wake(self) -> None:
@@ -156,7 +170,9 @@ class RoomsService:
         while True:
             self._changed = trio.Event()
             ctx, looked_at = self._context(), trio.current_time()
-            own = [p for room in self._fold().rooms.values() for p in self._own_plans(room, ctx)]
+            # While history is folded an objection that is stored might not show.
+            threads = () if ctx.folding else self._fold().open_plans(ctx.me)
+            own = {p.post.hash: p for thread in threads for p in self._own_plans(thread, ctx)}.values()
             try:
                 for plan in own:
                     if plan.may_proceed(ctx.now_ms):

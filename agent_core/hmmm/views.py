@@ -15,23 +15,27 @@ EXCERPT_CHARS = 120
 
 def rooms(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shapes.Room, ...]:
     """All rooms with a message, the liveliest first."""
-    lively = sorted((r for r in fold.rooms.values() if r.posts), key=lambda r: r.ordered[-1].order, reverse=True)
-    return tuple(room_of(room, ctx, periods) for room in lively)
+    last = [(name, post) for name in fold.names() if (post := fold.last(name))]
+    lively = sorted(last, key=lambda found: found[1].order, reverse=True)
+    escalated = {t.id for t in fold.watched() if room_escalations(t, room_plans(t, ctx, periods), ctx)}
+    return tuple(_room(fold, ctx, periods, name, post, name in escalated) for name, post in lively)
 
 
-def room_of(room: RoomState, ctx: ViewContext, periods: Periods) -> shapes.Room:
+def _room(
+    fold: RoomsFold, ctx: ViewContext, periods: Periods, name: str, last: Post | None, escalated: bool
+) -> shapes.Room:
     """One room as the list shows it. A room without messages is empty, not an error."""
-    posts = room.ordered
-    found = room_plans(room, ctx, periods)
-    text, missing = ctx.text(posts[-1].key) if posts else ("", "")
+    thread = fold.plan_thread(name)
+    plans = room_plans(thread, ctx, periods) if thread else []
+    text, missing = ctx.text(last.key) if last else ("", "")
     return shapes.Room(
-        id=room.id,
-        messages=len(posts),
-        participants=tuple(sorted(map(ctx.name, room.participants))),
-        last_at=ctx.at(posts[-1].hlc) if posts else "",
+        id=name,
+        messages=fold.count(name),
+        participants=tuple(sorted(map(ctx.name, fold.participants(name)))),
+        last_at=ctx.at(last.hlc) if last else "",
         last_text=f"({missing})" if missing else " ".join(text[: 4 * EXCERPT_CHARS].split())[:EXCERPT_CHARS],
-        escalated=bool(room_escalations(room, found, ctx)),
-        plan=found[-1].standing if found else Standing.NONE,
+        escalated=escalated,
+        plan=plans[-1].standing if plans else Standing.NONE,
     )
 
 
@@ -45,15 +49,17 @@ def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: in
         periods: the objection periods.
         limit: the newest so many messages; 0 for all.
     """
-    room = fold.rooms.get(id) or RoomState(id)
-    newest = {p.hash for p in (room.ordered[-limit:] if limit > 0 else room.ordered)}
+    room, newest = fold.newest(id, limit)
     messages = tuple(message(room, room.posts[hash], ctx) for hash in room.roots if hash in newest)
     stances = {
         room.posts[on].id: _count([p.data.stance for p in by.values()])
         for on, by in room.stances.items()
         if on in room.posts
     }
-    return shapes.RoomView(room=room_of(room, ctx, periods), messages=messages, stances=stances)
+    escalated = any(room_escalations(t, room_plans(t, ctx, periods), ctx) for t in fold.watched() if t.id == id)
+    return shapes.RoomView(
+        room=_room(fold, ctx, periods, id, fold.last(id), escalated), messages=messages, stances=stances
+    )
 
 
 def message(room: RoomState, post: Post, ctx: ViewContext) -> shapes.Message:
@@ -100,7 +106,7 @@ def room_escalations(room: RoomState, found: list[Plan], ctx: ViewContext) -> li
 def attention(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shapes.Attention, ...]:
     """What waits here: threads that need a person, and messages that name this one and that it hasn't answered."""
     found: list[shapes.Attention] = []
-    for room in fold.rooms.values():
+    for room in fold.watched():
         for escalation in room_escalations(room, room_plans(room, ctx, periods), ctx):
             found.append(
                 shapes.Attention(

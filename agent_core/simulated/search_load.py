@@ -64,7 +64,7 @@ class Load:
             choice = rng.choice(("approve", "reject", "abstain"))
             return Draft(DECISION_VOTE, VoteData(decision=rng.choice(decisions), choice=choice))
         room = rng.choice(ROOMS)
-        known = list(node.rooms.rooms[room].posts) if room in node.rooms.rooms else []
+        known = node.rooms.hashes(room)
         if known and rng.random() < 0.5:
             return Draft(
                 HMMM_MESSAGE,

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from agent_core import shapes
 from agent_core.caller import Caller
-from agent_core.errors import Conflict, InvalidInput, NotFound, TooLarge
-from agent_core.feeds.model import MAX_BODY_BYTES, Appender, Draft
-from agent_core.requests import check_header, operation_id, writer
+from agent_core.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
+from agent_core.feeds.model import MAX_BODY_BYTES, Draft, OwnFeed
+from agent_core.requests import check_header, made_before, operation_id, writer
 from agent_core.ucxl import views
 from agent_core.ucxl.address import Address, parse, parse_place
 from agent_core.ucxl.citations import cite
@@ -36,7 +36,7 @@ class UcxlService:
 
     def __init__(
         self,
-        appender: Appender,
+        appender: OwnFeed,
         fold: Callable[[], UcxlFold],
         context: Callable[[], ViewContext],
         max_bytes: int = MAX_BODY_BYTES,
@@ -61,6 +61,7 @@ class UcxlService:
             Conflict: ``if_match`` isn't the latest any more.
             InvalidInput: the data isn't base64, or media type, note or citations can't be.
             Refused: this node may not write.
+            Unavailable: history is still being folded.
         """
         place = _writable(request.address)
         ctx = self._context()
@@ -69,6 +70,7 @@ class UcxlService:
             return done
         content = _content(request.data)
         writer(ctx, caller)
+        _all_folded(ctx)
         if request.upload:
             content = self._uploads.take(request.upload) + content
         if len(content) > self._max_bytes:
@@ -110,6 +112,7 @@ class UcxlService:
         if done := self._repeated(ctx, place, op):
             return done
         writer(ctx, caller)
+        _all_folded(ctx)
         graph = self._fold().graphs.get(str(place))
         if graph is None or all(v.data.deleted for v in graph.heads()):
             raise NotFound(f"There is nothing at {place} to delete.", "`ucxl ls` lists what there is.")
@@ -136,10 +139,10 @@ class UcxlService:
         await self._append(data, text.encode()[:MAX_BODY_BYTES], Caller(), op)
 
     def _repeated(self, ctx: ViewContext, place: Address, op: str) -> shapes.Posted | None:
-        made = self._fold().operations.find(ctx.me, op, UCXL_PUT)
+        made = made_before(self._appender, op, UCXL_PUT)
         if made is None:
             return None
-        return shapes.Posted(id=made.id, key=str(made.key), delivered=0, address=str(place), version=made.hash)
+        return shapes.Posted(id=made.id, key=str(made.key), delivered=0, address=str(place), version=made.hash.hex())
 
     async def _append(self, data: PutData, content: bytes | None, caller: Caller, op: str) -> shapes.Posted:
         check_header(data)
@@ -158,6 +161,15 @@ def _writable(text: str) -> Address:
             f"Write to {place}.",
         )
     return place
+
+
+def _all_folded(ctx: ViewContext) -> None:
+    """A version names those it replaces, so all must be known."""
+    if ctx.folding:
+        raise Unavailable(
+            "What was written before is still being read, so a version can't say what it replaces.",
+            "Try again in a while; `chorus-hap status` says how far it is.",
+        )
 
 
 def _content(data: str) -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent_core.decisions.model import ClosePayload
 from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, ActKind, CommitData, ack_message
+from agent_core.feeds.heads import SETTLING
 from agent_core.feeds.model import Draft, Entry, Head
 from agent_core.folds import FoldSet
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
@@ -34,6 +35,12 @@ class Source:
 
     def entries(self, author: str, epoch: int, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         return iter(self.feeds[author][start:end])
+
+    def size(self, author: str, epoch: int) -> int:
+        return len(self.feeds[author])
+
+    def settling(self) -> Iterator[Entry]:
+        return (e for feed in self.feeds.values() for e in feed if e.header.type in SETTLING)
 
     def fork_limit(self, author: str, epoch: int) -> int | None:
         return self.forks.get(author)

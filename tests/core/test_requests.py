@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent_core.errors import Conflict, InvalidInput, NotFound
+from agent_core.feeds.model import Draft
 from agent_core.ids import uuid7
-from agent_core.requests import OperationIndex, by_prefix, derived_operation_id, one_of, operation_id
+from agent_core.requests import by_prefix, derived_operation_id, made_before, one_of, operation_id
 from agent_core.roster.model import Authority
-from tests.support.writing import START_MS, Feed
+from tests.support.writing import START_MS, Cluster, member
 
 
 def test_any_unique_beginning_names_a_thing() -> None:
@@ -43,24 +42,12 @@ def test_words_are_checked_against_the_list() -> None:
     assert "master, decision, coordination" in refused.value.next
 
 
-@given(st.data())
-def test_the_first_entry_of_an_operation_is_found_in_any_order(data: st.DataObject) -> None:
-    feeds = [Feed("a"), Feed("a", epoch=1), Feed("b")]
-    entries = [
-        feed.write("t", msgspec.Raw(b"{}"), START_MS + data.draw(st.integers(0, 3)), op=op)
-        for feed in feeds
-        for op in ("one", "two", "one", "")
-    ]
-    index = OperationIndex()
-    for entry in data.draw(st.permutations(entries)):
-        index.add(entry)
-    for author in "ab":
-        for op in ("one", "two"):
-            first = min((e for e in entries if (e.header.author, e.header.op) == (author, op)), key=lambda e: e.order)
-            made = index.find(author, op, "t")
-            assert made is not None
-            assert made.key == first.key
-    assert index.find("a", "", "t") is None
-    assert index.find("c", "one", "t") is None
+async def test_an_operation_finds_what_it_made_and_makes_nothing_else() -> None:
+    cluster = Cluster(member("ann"))
+    feed = cluster.appender("ann")
+    (first,) = await feed.append([Draft("t", msgspec.Raw(b"{}"), op="one")])  # type: ignore[arg-type]
+    assert made_before(feed, "one", "t") == first
+    assert made_before(feed, "two", "t") is None
+    assert made_before(feed, "", "t") is None
     with pytest.raises(Conflict):
-        index.find("a", "one", "other")
+        made_before(feed, "one", "other")

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,19 @@ def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     assert size % 2 == 0, "a commit is whole or not there"
     assert store.verify(VERIFIER).ok
     store.close()
+
+
+async def test_a_store_of_the_format_before_learns_which_entries_settle_what_counts(tmp_path: Path) -> None:
+    node = Node(0, None, tmp_path / "store.db")
+    feeds = node.open()
+    await feeds.append([note(0), note(1, type="act"), note(2, type="acting"), note(3, type="roster.yield")])
+    found = [entry.header.type for entry in feeds.store.settling()]
+    assert found == ["act", "roster.yield"]
+    await node.stop()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db:
+        db.execute("DROP TABLE settling")
+        db.execute("PRAGMA user_version = 1")
+    for read_only in (True, False, True):
+        store = Store.open(tmp_path / "store.db", read_only=read_only)
+        assert [entry.header.type for entry in store.settling()] == found
+        store.close()

@@ -132,7 +132,7 @@ class FeedAppender:
     async def append(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
         placed = []
         for draft in drafts:
-            first = next((e for e in self._feed.entries if draft.op and e.header.op == draft.op), None)
+            first = self.made(draft.op) if draft.op else None
             if first is not None and first.header.type != draft.type:
                 raise Conflict("The operation id was used for something else.")
             placed.append(first or self._feed.place(draft, self._cluster.now_ms))
@@ -140,6 +140,9 @@ class FeedAppender:
             fold.apply(placed)
         self._cluster.appended()
         return placed
+
+    def made(self, op: str) -> Entry | None:
+        return next((e for e in self._feed.entries if e.header.op == op), None)
 
 
 def member(peer_id: str, kind: Kind = Kind.AGENT, authority: Authority = Authority.COORDINATION) -> Member:
