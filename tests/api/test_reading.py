@@ -94,6 +94,28 @@ def test_entries_are_found_by_key_and_by_any_unique_prefix() -> None:
         views.find_entry("", entries)
 
 
+def test_a_feed_is_named_by_its_author_in_any_way_but_an_ambiguous_one() -> None:
+    node = FakeNode()
+    later = msgspec.structs.replace(an_entry(0, OTHER).header, epoch=3)
+    node.entries.stored = [an_entry(0), an_entry(0, OTHER), Entry.parse(msgspec.json.encode(later))]
+    ctx = node.parts().sources.context()
+    for named, epoch, found in (
+        ("", None, (ME, 0)),
+        (OTHER, None, (OTHER, 3)),
+        ("bob", None, (OTHER, 3)),
+        ("bob", 0, (OTHER, 0)),
+    ):
+        assert views.find_feed(named, epoch, node.entries, ctx) == found
+    with pytest.raises(NotFound, match="carol"):
+        views.find_feed("carol", None, node.entries, ctx)
+    assert ctx.roster is not None
+    both = {peer: msgspec.structs.replace(m, agent_id="ann") for peer, m in ctx.roster.members.items()}
+    node.chain.roster = msgspec.structs.replace(ctx.roster, members=both)
+    with pytest.raises(InvalidInput, match="Several"):
+        views.find_feed("ann", None, node.entries, node.parts().sources.context())
+    assert views.find_feed(f"ann~{OTHER[-6:]}", None, node.entries, ctx)[0] == OTHER
+
+
 async def test_purging_names_an_entry_that_is_there() -> None:
     node = FakeNode()
     with pytest.raises(NotFound):

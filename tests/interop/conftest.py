@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.tools import HERE, Go, missing
+from tests.interop.tools import HERE, Go, absent, missing
 
 #: Where Debian has Go's modules.
 GOPATH = Path("/usr/share/gocode")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped for want of somebody else's program: a row of letters doesn't."""
+    for sentence in sorted(absent):
+        terminalreporter.write_line(f"Not judged by others: {sentence}")
 
 
 @pytest.fixture(scope="session")
