@@ -46,7 +46,7 @@ def js(daemons: list[Daemon], tmp_path_factory: pytest.TempPathFactory) -> Itera
         reply = node.ask("enrol", peer=peer_id(daemons[1]), role="agent")
         assert reply["status"] == "admitted", reply
         assert reply["heads"]
-        until(lambda: all(record(daemon, node.peer_id) for daemon in daemons), 10, "the member is known to both")
+        until(lambda: all(record(daemon, node.peer_id) for daemon in daemons), 30, "the member is known to both")
         yield node
 
 
@@ -70,7 +70,7 @@ def test_a_node_of_another_network_is_told_so_and_shown_out(daemons: list[Daemon
     with JsNode(tmp_path / "stderr", network="elsewhere") as stranger:
         met = stranger.ask("connect", address=address(daemons[0]))
         assert met["hello"]["network"] == "chorus"
-        until(lambda: not stranger.ask("peers"), 10, "the daemon hangs up")
+        until(lambda: not stranger.ask("peers"), 30, "the daemon hangs up")
 
 
 def record(daemon: Daemon, peer: str) -> Any:
@@ -87,17 +87,17 @@ def test_it_is_enrolled(daemons: list[Daemon], js: JsNode) -> None:
 
 
 def test_its_envelopes_are_judged_as_anybodys(daemons: list[Daemon], js: JsNode) -> None:
-    until(lambda: len(js.ask("followers", topic=COORDINATION)) == 2, 10, "both daemons follow the topic")
+    until(lambda: len(js.ask("followers", topic=COORDINATION)) == 2, 30, "both daemons follow the topic")
     data = {"available_for_work": True, "max_tasks": 3, "status": "working"}
     js.ask("publish", topic=COORDINATION, type="availability_broadcast", data=data)
     accepted = {"type": "availability_broadcast", "sender": "agent-js", "verdict": "accept"}
-    until(lambda: all(saw(daemon, **accepted) for daemon in daemons), 10, "the message is accepted")
+    until(lambda: all(saw(daemon, **accepted) for daemon in daemons), 30, "the message is accepted")
     # Data that isn't its type's, and somebody else's name, are refused by whoever sees them first.
     js.ask("publish", topic=COORDINATION, type="task_claim", data={"task_id": 7})
     js.ask("publish", topic=COORDINATION, type="availability_broadcast", data=data, more={"from": peer_id(daemons[0])})
     for reason in ("A message's data isn't a task_claim", "the envelope names another author"):
         refused = {"verdict": "reject", "reason": reason}
-        until(lambda refused=refused: any(saw(daemon, **refused) for daemon in daemons), 10, reason)  # type: ignore[misc]
+        until(lambda refused=refused: any(saw(daemon, **refused) for daemon in daemons), 30, reason)  # type: ignore[misc]
 
 
 def test_our_envelopes_and_entries_hold_there(daemons: list[Daemon], js: JsNode) -> None:
@@ -111,7 +111,7 @@ def test_our_envelopes_and_entries_hold_there(daemons: list[Daemon], js: JsNode)
         said = {(h["from"], e["body"]) for h in heard if h["topic"] == FEEDS for e in h["entries"]}
         return {(peer_id(d), f"from {d.name}") for d in daemons} <= said
 
-    until(announced, 10, "the announcements arrive with their entries")
+    until(announced, 30, "the announcements arrive with their entries")
 
 
 def test_our_feeds_are_fetched_and_verified_there(daemons: list[Daemon], js: JsNode) -> None:
@@ -148,7 +148,7 @@ def test_a_large_body_is_fetched_by_its_blocks(daemons: list[Daemon], js: JsNode
     author, epoch, seq = put["key"].split("/")
     for daemon in daemons:  # the one that wrote it, and the one that fetched it
         where = {"peer": peer_id(daemon), "author": author, "epoch": int(epoch), "seq": int(seq)}
-        until(lambda where=where: holds(js, where, content), 20, "the blocks are there")  # type: ignore[misc]
+        until(lambda where=where: holds(js, where, content), 30, "the blocks are there")  # type: ignore[misc]
 
 
 def holds(js: JsNode, where: dict[str, Any], content: bytes) -> bool:
@@ -165,10 +165,10 @@ def test_its_entries_are_stored_shown_and_proven_here(
 ) -> None:
     js.ask("say", room="interop", text="from node.js, announced")
     for daemon in daemons:
-        until(lambda daemon=daemon: "from node.js, announced" in texts(daemon, "interop"), 10, "it is shown")  # type: ignore[misc]
+        until(lambda daemon=daemon: "from node.js, announced" in texts(daemon, "interop"), 30, "it is shown")  # type: ignore[misc]
     js.ask("write", room="interop", text="from node.js, to be asked for")
     for daemon in daemons:
-        until(lambda daemon=daemon: "from node.js, to be asked for" in texts(daemon, "interop"), 20, "it is fetched")  # type: ignore[misc]
+        until(lambda daemon=daemon: "from node.js, to be asked for" in texts(daemon, "interop"), 30, "it is fetched")  # type: ignore[misc]
         verified: Any = daemon.call("log.verify")
         assert verified["ok"], verified
         # Written in JavaScript, exported by Python, judged by Go.
