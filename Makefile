@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants soak bench-feeds bench-mesh clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ sim: install ## search SEEDS fault schedules from seed BASE on; replay or shrink
 
 bench-mesh: install ## gossip beside js-libp2p's, as JSON; takes about three minutes
 	@$(BIN)/python -m bench.mesh
+
+KILLS ?= 200
+crash: install ## kill an appending process KILLS times, then with its disk filling up (that needs root); SEED=n tries a run again
+	@$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.crash --kills $$(( ($(KILLS) + 9) / 10 )) --full $(if $(SEED),--seed $(SEED))
 
 mutants: install ## break every safety rule on purpose and see that the search notices
 	@$(BIN)/python -m tests.simulated.mutants
