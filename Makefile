@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh loss clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ soak: install ## five daemons and 50 durable posts a second for MINUTES (60): do
 
 bench-feeds: install ## durable appends and catching up in figures, Hypercore's beside them; ends with JSON
 	@$(BIN)/python -m bench.feeds
+
+loss: install ## a fifth of the gossip lost, in many simulated meshes and between real daemons; ends with JSON
+	@$(BIN)/python -m bench.loss
 
 lock: install ## write requirements.lock anew
 	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \
