@@ -84,18 +84,15 @@ class Node:
         return {}
 
     async def publish(self, count: int, size: int, rate: float) -> dict[str, Any]:
-        """Publish messages of ``size`` bytes, ``rate`` of them a second."""
+        """Publish messages of ``size`` bytes, or envelopes of the length they have; ``rate`` of them a second."""
         began = time.perf_counter()
         next_at = trio.current_time()
-        filling = "x" * max(0, size - 460)
         for _ in range(count):
             now = time.monotonic_ns()
             if self.wire is None:
                 await self.network.publish(TOPIC, STAMP.pack(now) + bytes(size - STAMP.size))
             else:
-                data = coordination.TaskProgress(
-                    task_id=str(now), project="bench", agent_id="bench", progress=0.5, note=filling
-                )
+                data = coordination.TaskProgress(task_id=str(now), project="bench", agent_id="bench", progress=0.5)
                 await self.wire.publish(TOPIC, "task_progress", data)
             if rate:
                 next_at += 1 / rate

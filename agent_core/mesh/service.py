@@ -49,6 +49,8 @@ log = logging.getLogger("chorus.mesh")
 MAX_PROVIDERS, MAX_PROVIDER_ADDRESSES = 3, 2
 #: Seconds a shutdown may take, and the first and longest wait before a crashed stack is rebuilt.
 _PARTING_S, _REBUILD_MIN_S, _REBUILD_MAX_S = 3.0, 0.5, 30.0
+#: A peer that tells nothing new is asked at up to this many times the interval.
+_EXCHANGE_RARER = 4
 
 #: Peers that are told of although they aren't connected.
 MAX_SHUNNED = 32
@@ -418,19 +420,25 @@ class LibP2PNetwork:
             await trio.sleep(min(1.0, config.ping_interval_s))
 
     async def _ask_peers(self, peer_id: str) -> None:
-        wait = 1.0
+        wait, told = 1.0, frozenset[str]()
+        base = self._config.exchange_interval_s
         while True:
             await trio.sleep(wait * self._random.uniform(0.5, 1.0))
-            wait = self._config.exchange_interval_s
+            news = True
             try:
                 stream = await self.open(peer_id, PEERS)
                 try:
                     with trio.move_on_after(5):
-                        self._learned(peer_id, decode_peers(await stream.receive()))
+                        addresses = decode_peers(await stream.receive())
+                        news = not told.issuperset(addresses)
+                        told = frozenset(addresses)
+                        self._learned(peer_id, addresses)
                 finally:
                     await stream.aclose()
             except (StreamClosed, ValueError) as error:
                 log.debug("%s told no peers: %s", peer_id, error)
+            # Who is new tells us so itself; whoever has had nothing to tell is asked less often.
+            wait = base if news else min(max(2 * wait, base), _EXCHANGE_RARER * base)
 
     async def _tell_peers(self, stream: Stream) -> None:
         await stream.send(encode(Peers(peers=self._known_peers())))

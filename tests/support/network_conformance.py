@@ -119,6 +119,21 @@ async def test_only_accepted_messages_are_received(trio_of_networks: list[Networ
     assert {b"bad", b"unknown", b"raise in judging"} <= set(ears[1].judged)
 
 
+async def test_a_burst_arrives_whole_and_each_message_is_judged_alone(
+    trio_of_networks: list[Network],
+) -> None:
+    ears = await ears_of(trio_of_networks)
+    burst = [b"burst %d" % n for n in range(400)]
+    ears[1].verdicts = {burst[200]: Verdict.REJECT, burst[300]: Verdict.IGNORE}
+    for payload in burst:
+        await trio_of_networks[0].publish(TOPIC, payload)
+    for ear, missing in zip(ears, (set(), {burst[200], burst[300]}, set()), strict=True):
+        for payload in set(burst) - missing:
+            await ear.hears(payload)
+        heard = [p for p in ear.payloads() if p.startswith(b"burst")]
+        assert sorted(heard) == sorted(set(burst) - missing)
+
+
 async def test_a_raising_receiver_costs_nothing(trio_of_networks: list[Network]) -> None:
     ears = await ears_of(trio_of_networks)
 
