@@ -206,7 +206,10 @@ class Assembly:
         port = self._ports.take("p2p", host, values.p2p.port)
         return MeshConfig(
             seed=self.identity.seed,
-            listen=(f"/{family}/{host}/tcp/{port}",),
+            listen=(
+                f"/{family}/{host}/tcp/{port}",
+                *((f"/{family}/{host}/udp/{port}/quic-v1",) if values.p2p.quic else ()),
+            ),
             bootstrap=values.bootstrap.peers,
             known=known_addresses(self._store),
             network=values.cluster.network,

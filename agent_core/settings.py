@@ -53,6 +53,7 @@ class P2p(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     host: Annotated[str, _doc("address to listen on; loopback unless you ask for more")] = "127.0.0.1"
     port: Annotated[int, _doc("TCP port; 0 for any free one", ge=0, le=65535)] = 9000
+    quic: Annotated[bool, _doc("listen for QUIC too, on the UDP port of the same number, and dial it")] = False
     max_connections: Annotated[int, _doc("connections at most", ge=4, le=10_000)] = 64
     redial_min_s: Annotated[float, _doc("first wait before a lost peer is dialled again, seconds", gt=0)] = 0.5
     redial_max_s: Annotated[float, _doc("longest wait between two dials, seconds", gt=0)] = 30.0

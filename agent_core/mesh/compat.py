@@ -21,8 +21,9 @@ from libp2p.network.swarm import Swarm
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.quic.connection import QUICConnection
 
-from agent_core.mesh import fencing, hotpath
+from agent_core.mesh import fencing, hotpath, quic
 
 log = logging.getLogger("chorus.mesh")
 
@@ -41,6 +42,7 @@ _RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (tcp_module._set_reuse_flags, ("sock",)),
     *fencing.RELIED_ON,
     *hotpath.RELIED_ON,
+    *quic.RELIED_ON,
 )
 
 _applied = False
@@ -61,6 +63,7 @@ def apply() -> None:
     SwarmConn.close = _announced(SwarmConn.close)
     Yamux.close = _marked(Yamux.close)
     hotpath.apply()
+    quic.apply()
     tcp_module._set_reuse_flags = _reuse_address_only
     # It logs with the root logger's functions, and those set a handler for stderr up when there is none.
     swarm_connection_module.logging = logging.getLogger("libp2p.network.connection")
@@ -141,6 +144,8 @@ def _announced(inner: Callable[..., Any]) -> Callable[..., Any]:
 
 def _ended(muxed_conn: Any) -> bool:
     """Whether the connection had ended before anybody here asked to close it: the other side closed."""
+    if isinstance(muxed_conn, QUICConnection):
+        return quic.closed_by_peer(muxed_conn)
     return bool(muxed_conn.event_shutting_down.is_set() or muxed_conn.event_closed.is_set())
 
 

@@ -16,7 +16,7 @@ class MeshConfig:
 
     Args:
         seed: the 32-byte Ed25519 seed of this node's identity.
-        listen: multiaddrs to listen on, TCP only; port 0 takes any free one.
+        listen: multiaddrs to listen on, TCP, and QUIC beside it; port 0 takes any free one. Without one of QUIC none is dialled.
         bootstrap: full multiaddrs (with ``/p2p/``) of peers to stay connected to.
         known: full multiaddrs of peers met before; dialled, but given up when they stay away, and never complained of.
         network: name that separates meshes; peers of another name are disconnected.

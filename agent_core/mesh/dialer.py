@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from agent_core.mesh.addresses import parse_peer
+from agent_core.mesh.addresses import is_quic, parse_peer
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.peers import PeerTable
 from agent_core.network import DialResult
@@ -203,7 +203,7 @@ async def probe(addresses: Iterable[str], timeout_s: float = PROBE_S) -> DialRes
             refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
             results.append(DialResult.REFUSED if refused else DialResult.SILENT)
 
-    asked = list(addresses)[:4]
+    asked = [address for address in addresses if not is_quic(address)][:4]  # a UDP port that is silent says nothing
     with trio.move_on_after(timeout_s):
         async with trio.open_nursery() as nursery:
             for address in asked:

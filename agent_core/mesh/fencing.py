@@ -9,6 +9,7 @@ from typing import Any
 import libp2p.host.basic_host as basic_host_module
 import libp2p.identity.identify_push.identify_push as identify_push_module
 import trio
+from libp2p.abc import IMuxedConn
 from libp2p.identity.identify_push.identify_push import update_peerstore_from_identify
 from libp2p.io.utils import read_exactly
 from libp2p.network.connection.raw_connection import RawConnection
@@ -76,10 +77,15 @@ async def _let_in(self: Any, read_write_closer: Any, maddr: Any) -> None:
     if guest is None:
         await read_write_closer.close()
         return
-    raw = RawConnection(read_write_closer, False)
+    ready = isinstance(read_write_closer, IMuxedConn)  # QUIC brings encryption and streams of its own
+    raw = read_write_closer if ready else RawConnection(read_write_closer, False)
     try:
         with scope:
-            muxed = await self.upgrade_inbound_raw_conn(raw, maddr)
+            if ready:
+                muxed = raw
+                await self.add_conn(muxed, direction="inbound")
+            else:
+                muxed = await self.upgrade_inbound_raw_conn(raw, maddr)
             connection = self.chorus_table.of(muxed)
             if connection is not None:
                 async with trio.open_nursery() as nursery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agent_core.mesh.addresses import multiaddr, parse_peer
+from agent_core.mesh.addresses import is_quic, multiaddr, parse_peer
 
 HELLO = "/chorus/hello/1.0.0"
 PING = "/chorus/ping/1.0.0"
@@ -75,7 +75,7 @@ def seen_from_here(claimed: tuple[str, ...], peer_id: str, remote_host: str) -> 
     for address in claimed:
         try:
             _, port, claimed_id = parse_peer(address)
-            mine = multiaddr(remote_host, port, peer_id)
+            mine = multiaddr(remote_host, port, peer_id, quic=is_quic(address))
         except ValueError:
             continue
         if claimed_id == peer_id and mine not in found:

@@ -16,12 +16,14 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
 
 from agent_core.errors import ConfigError, PortInUse
-from agent_core.mesh.addresses import tcp_endpoint
+from agent_core.mesh.addresses import endpoint, is_quic
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.peers import PeerTable
+from agent_core.mesh.quic import prepare
 
 
 def build_host(config: MeshConfig, table: PeerTable, entrance: Entrance) -> Any:
@@ -33,6 +35,7 @@ def build_host(config: MeshConfig, table: PeerTable, entrance: Entrance) -> Any:
         entrance: who is let in at the socket.
     """
     keys = create_new_key_pair(config.seed)
+    quic = any(is_quic(address) for address in config.listen)
     host = new_host(
         key_pair=keys,
         sec_opt={NOISE: Noise(keys, noise_privkey=create_noise_key().private_key)},
@@ -55,10 +58,13 @@ def build_host(config: MeshConfig, table: PeerTable, entrance: Entrance) -> Any:
             enable_rate_limiting=False,  # the entrance does that, by host: identities cost nothing
         ),
         disable_identify_address_discovery=True,
+        listen_addrs=[Multiaddr(address) for address in config.listen] if quic else None,
     )
     swarm = host.get_network()
     # It would dial anybody in the peerstore again, those we have just disconnected first.
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint
+    if quic:
+        prepare(swarm)
     swarm.chorus_table = table
     swarm.chorus_entrance = entrance
     swarm.chorus_max_streams = config.max_inbound_streams
@@ -73,13 +79,16 @@ def check_bindable(listen: tuple[str, ...]) -> None:
         PortInUse: something else listens there.
     """
     for address in listen:
-        host, port = tcp_endpoint(address)
+        host, port = endpoint(address)
+        kind = socket.SOCK_DGRAM if is_quic(address) else socket.SOCK_STREAM
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(family, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-                probe.listen(1)
+                if kind is socket.SOCK_STREAM:
+                    probe.listen(1)
             except PermissionError as error:
                 raise ConfigError(
                     f"This user may not listen on port {port}.", "Set p2p.port to one above 1023."

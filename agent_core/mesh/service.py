@@ -20,6 +20,7 @@ import trio
 
 from agent_core.errors import ChorusError, TooLarge, Unavailable
 from agent_core.identity.peer_id import peer_id_of
+from agent_core.mesh.addresses import is_quic
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MAX_GOSSIP_BYTES, MeshConfig
 from agent_core.mesh.dialer import Dialer, probe
@@ -444,7 +445,7 @@ class LibP2PNetwork:
         await stream.send(encode(Peers(peers=self._known_peers())))
 
     def _known_peers(self) -> tuple[str, ...]:
-        known = [a[0] for peer in self._table.ids() if (a := self._table.addresses(peer))]
+        known = [min(a, key=is_quic) for peer in self._table.ids() if (a := self._table.addresses(peer))]
         self._random.shuffle(known)
         return tuple(known[:MAX_PEERS])
 

@@ -14,9 +14,11 @@ from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.pubsub.pubsub_notifee import PubsubNotifee
 from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
-from agent_core.mesh import compat
+from agent_core.mesh import compat, quic
+from agent_core.mesh.addresses import is_quic
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MESH_VERSION, MeshConfig
 from agent_core.mesh.entrance import Entrance
@@ -88,8 +90,8 @@ class Session:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The full multiaddrs this host listens on."""
-        return tuple(str(address) for address in self.host.get_addrs())
+        """The full multiaddrs this host listens on, TCP first."""
+        return tuple(sorted((str(address) for address in self.host.get_addrs()), key=is_quic))
 
     async def run(self, topics: set[str], stop: trio.Event, ready: Callable[[Session], None]) -> None:
         """Listen, gossip, and live until ``stop``; then take leave of the peers before anything is torn down."""
@@ -121,15 +123,17 @@ class Session:
 
     def _keep_sockets(self) -> None:
         """Remember each socket that is dialled: libp2p loses sight of them when it is cancelled, and nobody would close them."""
-        (transport,) = self.swarm.transport_manager.get_transports()
-        inner = transport.dial
+        for transport in self.swarm.transport_manager.get_transports():
+            if isinstance(transport, TCP):
+                transport.dial = self._kept(transport.dial)
 
+    def _kept(self, inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def dial(address: Any) -> Any:
             raw = await inner(address)
             self._sockets = [s for s in self._sockets if s.socket.fileno() >= 0] + [raw.stream.stream]
             return raw
 
-        transport.dial = dial
+        return dial
 
     async def _release_sockets(self) -> None:
         """Close what a cancelled or crashed host leaves open. Its listeners live in system tasks and would keep the port."""
@@ -139,6 +143,7 @@ class Session:
                 await listener.close()
         for sock in self._sockets:
             sock.socket.close()
+        quic.release(self.swarm)
 
     # -- streams ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.errors import ConfigError
-from agent_core.mesh.addresses import multiaddr, parse, parse_peer, tcp_endpoint
+from agent_core.mesh.addresses import endpoint, multiaddr, parse, parse_peer
 from agent_core.mesh.hello import MAX_ADDRESSES, Hello, decode_hello, decode_peers, encode, seen_from_here
 
 PEER = "12D3KooWAfmVgxWUSPUMyZ4hy2ZGoYfSCXdVbvLMPh5NwCdcWFvx"
@@ -36,7 +36,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError):
         parse(address)
     with pytest.raises(ConfigError):
-        tcp_endpoint(address)
+        endpoint(address)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,12 @@ class MeshProcess:
     @property
     def address(self) -> str:
         """Its full multiaddr."""
-        return self.lines[0].decode()
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its full multiaddrs."""
+        return self.lines[0].decode().split()
 
     @property
     def peer_id(self) -> str:
@@ -85,7 +90,7 @@ class MeshProcess:
 
 @asynccontextmanager
 async def process(seed: int, listen: str = "/ip4/127.0.0.1/tcp/0", *bootstrap: str) -> AsyncIterator[MeshProcess]:
-    """Start a node in its own process; gone at the end."""
+    """Start a node in its own process; gone at the end. ``listen``: addresses with commas."""
     async with trio.open_nursery() as nursery:
         command = [sys.executable, "-m", "tests.support.meshes", str(seed), listen, *bootstrap]
         child = MeshProcess(await nursery.start(partial(trio.run_process, command, stdout=-1, check=False)))
@@ -99,11 +104,11 @@ async def process(seed: int, listen: str = "/ip4/127.0.0.1/tcp/0", *bootstrap: s
 
 
 async def _main(seed: int, listen: str, *bootstrap: str) -> None:
-    async with running(config(seed, *bootstrap, listen=(listen,))) as (network,):
+    async with running(config(seed, *bootstrap, listen=tuple(listen.split(",")))) as (network,):
         network.set_judge(lambda topic, relay, payload, author: Verdict.ACCEPT)
         network.set_receiver(lambda topic, relay, payload: print(payload.decode(errors="replace"), flush=True))
         await network.join(TOPIC)
-        print(network.addresses[0], flush=True)
+        print(*network.addresses, flush=True)
         number = 0
         while True:
             number += 1
