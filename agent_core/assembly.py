@@ -40,8 +40,9 @@ from agent_core.mesh.service import LibP2PNetwork
 from agent_core.ports import Ports
 from agent_core.roster.model import Kind, Policy, VoterUse
 from agent_core.roster.moving import Moving
+from agent_core.roster.roles import load as load_roles
 from agent_core.roster.service import CLUSTER_KEY, RosterService
-from agent_core.roster.settings import Applicant, RosterSettings
+from agent_core.roster.settings import Applicant, RosterSettings, host_facts, ticket_of
 from agent_core.settings import default_agent_id
 from agent_core.shapes import KEYED_SLICES, STATE_SLICES
 from agent_core.shhh.door import Door
@@ -165,6 +166,7 @@ class Assembly:
             peers=here.peers,
             context=here.context,
             folds=here,
+            waiting=self.roster.waiting,
             entries=store,
             findings=builtin().find,
             periods=here.periods,
@@ -174,6 +176,7 @@ class Assembly:
                 sources=sources,
                 election=self.election,
                 moving=self._moving(),
+                roster=self.roster.asking,
                 rooms=self.hmmm,
                 decisions=self.decisions,
                 addresses=self.ucxl,
@@ -238,6 +241,8 @@ class Assembly:
                 self.identity.kind,
                 self.identity.age_recipient,
                 values.agent.capabilities,
+                host=host_facts(),
+                ticket=ticket_of(node.settings),
             ),
             voter_use=self._voter_use(),
             settings=RosterSettings(
@@ -249,6 +254,7 @@ class Assembly:
                 force_open=values.cluster.force_open,
                 discovery_s=values.cluster.discovery_s,
                 demote_s=values.election.demote_s,
+                evict_s=values.cluster.evict_after_s,
             ),
             durable=self.feeds,
             appender=self.feeds,
@@ -259,6 +265,9 @@ class Assembly:
             on_bound=self._bind,
             caught_up=self.here.caught_up,
             heads=self.here.act_heads,
+            heads_of=lambda author: [h for h in self._store.heads() if h.author == author],
+            hand_over=self.election.resign,
+            roles=load_roles(node.home.roles),
             doubt=lambda: self.here.doubt(self.folds.chain),
         )
 
@@ -279,6 +288,7 @@ class Assembly:
     def _connect(self, door: Door) -> None:
         """Who is told of what."""
         self.feeds.accepts = self.roster.accepts
+        self.feeds.limit = self.roster.limit
         self.feeds.may_purge = self.here.may_purge
         self.feeds.clock_off_s = lambda: self.roster.clock_off_s
         self.feeds.announce = self._announce
@@ -431,6 +441,14 @@ class Assembly:
         self._roster_may_have_changed()
         self.closer.wake()
         self.live.election_changed()
+
+    def reload_roles(self) -> None:
+        """Read the home's roles again (SPEC section 4).
+
+        Raises:
+            ConfigError: the file can't be used; the roles in force stay.
+        """
+        self.roster.use_roles(load_roles(self._node.home.roles))
 
     def sessions_changed(self) -> None:
         """A face came or went: what this node may be made a voter as depends on them."""

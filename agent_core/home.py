@@ -28,6 +28,11 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def roles(self) -> Path:
+        """Roles of the home's own, over the packaged ones."""
+        return self.root / "roles.toml"
+
+    @property
     def identity(self) -> Path:
         return self.root / "identity"
 

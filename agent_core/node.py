@@ -27,6 +27,7 @@ from agent_core.feeds.store import Store
 from agent_core.home import Home, HomeLock, write_whole
 from agent_core.ids import uuid7
 from agent_core.roster.model import Kind
+from agent_core.roster.settings import invited
 from agent_core.settings import Settings, catalogue, default_agent_id, load
 from agent_core.shapes import Status, Voters
 from agent_core.shhh.door import Door
@@ -56,7 +57,7 @@ class Node:
     """
 
     def __init__(self, settings: Settings, kind: Kind, *, owned: bool) -> None:
-        self.settings = settings
+        self.settings = invited(settings)
         self.home = Home(settings.home)
         self.kind = kind
         self.stage = "starting"
@@ -176,7 +177,9 @@ class Node:
         """Read the settings again; says what can't change while the node runs (SPEC section 17)."""
         old = self.settings
         try:
-            new = load(old.home, old.flags)
+            new = invited(load(old.home, old.flags))
+            if self.assembly is not None:
+                self.assembly.reload_roles()
         except ChorusError as exc:
             self.note(f"The settings were not reloaded: {exc}")
             return

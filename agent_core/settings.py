@@ -42,7 +42,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Which mesh, and how one gets in."""
 
     network: Annotated[str, _doc("name that separates meshes", pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "chorus"
-    policy: Annotated[Literal["open"], _doc("how newcomers are admitted")] = "open"
+    policy: Annotated[
+        Literal["open", "invite", "approve"],
+        _doc("how a cluster founded here admits newcomers; `chorus-hap cluster policy` changes it later"),
+    ] = "open"
+    ticket: Annotated[
+        str, _doc("word of `members invite` by which a new home is admitted; a secret", extra={"secret": True})
+    ] = ""
+    evict_after_s: Annotated[
+        float, _doc("absence after which a member without a vote is evicted, seconds; 0 for never", ge=0)
+    ] = 0.0
     force_open: Annotated[bool, _doc("keep `open` while listening beyond loopback")] = False
     found: Annotated[bool, _doc("found a cluster at once instead of looking for peers first")] = False
     discovery_s: Annotated[float, _doc("how long a new home looks for peers before it founds, seconds", ge=0.1)] = 10.0
@@ -192,6 +201,7 @@ class Setting:
     type: Any
     default: Any
     doc: str
+    secret: bool = False  #: never shown
 
     @property
     def name(self) -> str:
@@ -209,7 +219,8 @@ def catalogue() -> Iterator[Setting]:
         for item in msgspec.structs.fields(section.type):
             kind, meta = hints[item.name].__origin__, hints[item.name].__metadata__[0]
             default = item.default if item.default is not msgspec.NODEFAULT else item.default_factory()
-            yield Setting(section.name, item.name, kind, default, meta.description)
+            secret = bool((meta.extra or {}).get("secret"))
+            yield Setting(section.name, item.name, kind, default, meta.description, secret)
 
 
 #: Names the original's users know, beside those that follow the rule.

@@ -90,6 +90,7 @@ class Surroundings:
             authority=member.authority.value if member else "",
             network=node.settings.values.cluster.network,
             cluster_id=built.roster.cluster_id,
+            policy=built.roster.roster.policy.value if built.roster.roster else "",
             leader=election.leader,
             term=election.term,
             state=election.state,

@@ -16,6 +16,7 @@ SETTING_OF_FLAG = {
     "agent_id": "agent.id",
     "role": "agent.role",
     "found": "cluster.found",
+    "ticket": "cluster.ticket",
 }
 
 
@@ -64,6 +65,7 @@ def parse_launch(argv: Sequence[str]) -> Launch:
     parser.add_argument("--bootstrap")
     parser.add_argument("--agent-id")
     parser.add_argument("--role")
+    parser.add_argument("--ticket")
     parser.add_argument("--found", action="store_true", default=None)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     given = parser.parse_args(list(argv))
@@ -80,7 +82,7 @@ def parse_launch(argv: Sequence[str]) -> Launch:
 
 def is_launch(argv: Sequence[str]) -> bool:
     """Whether these words start a console or a daemon, rather than run a command or ask for help."""
-    takes_value = {"--home", "--kind", "--network", "--bootstrap", "--agent-id", "--role", "--set"}
+    takes_value = {"--home", "--kind", "--network", "--bootstrap", "--agent-id", "--role", "--ticket", "--set"}
     words = iter(argv)
     for word in words:
         if word in ("--help", "-h", "--version", "--json", "--no-start", "--timeout", "--op-id") or not word.startswith(

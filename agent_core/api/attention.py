@@ -9,6 +9,7 @@ from agent_core.api.parts import Sources
 from agent_core.clock import rfc3339
 from agent_core.decisions import views as decision_views
 from agent_core.hmmm import views as room_views
+from agent_core.roster.warrants import Verb, may
 from agent_core.shapes import Attention, Status
 from agent_core.views import ViewContext
 
@@ -23,6 +24,7 @@ def attention(sources: Sources) -> tuple[Attention, ...]:
     found = [
         *_cluster(sources.status(), rfc3339(context.now_ms)),
         *_forks(sources, context),
+        *_waiting(sources, context),
         *decision_views.attention(sources.folds.decisions, context),
         *room_views.attention(sources.folds.rooms, context, sources.periods),
     ]
@@ -51,6 +53,22 @@ def _cluster(status: Status, now: str) -> Iterator[Attention]:
         )
     for note in status.notes:
         yield Attention(id=f"note:{note}", at=now, kind="degraded", text=note, target="log", urgent=False)
+
+
+def _waiting(sources: Sources, context: ViewContext) -> Iterator[Attention]:
+    """Newcomers, for those who may let them in."""
+    roster = context.roster
+    if roster is None or may(roster, context.me, Verb.APPROVE):
+        return
+    for who in views.waiting(sources.waiting()):
+        yield Attention(
+            id=f"waiting:{who.peer_id}",
+            at=who.since,
+            kind="approval",
+            text=f"{who.agent_id} (…{who.peer_id[-6:]}) asks to join as {who.role}, on {who.host or 'a host it does not name'}.",
+            target=f"members:{who.peer_id}",
+            urgent=True,
+        )
 
 
 def _led(status: Status) -> bool:

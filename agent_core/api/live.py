@@ -16,7 +16,7 @@ from agent_core.shapes import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, Status,
 
 #: Slices that change as time passes, and how often they are looked at, seconds.
 _REFRESH_S: Mapping[str, float] = MappingProxyType(
-    {"status": 0.5, "election": 0.5, "peers": 2.0, "decisions": 2.0, "attention": 5.0, "members": 5.0}
+    {"status": 0.5, "election": 0.5, "peers": 2.0, "waiting": 1.0, "decisions": 2.0, "attention": 5.0, "members": 5.0}
 )
 _ROOM_MESSAGES = 500
 _ADDRESSES = 2000
@@ -61,6 +61,7 @@ class Live:
             "election": lambda: facade.election_show(Nothing()),
             "members": lambda: facade.members(Nothing()),
             "peers": lambda: facade.peers(Nothing()),
+            "waiting": lambda: facade.members_pending(Nothing()),
             "rooms": lambda: facade.hmmm_rooms(Nothing()),
             "decisions": lambda: facade.decisions_list(Nothing()),
             "ucxl": lambda: facade.ucxl_ls(ListRequest(limit=_ADDRESSES)),

@@ -204,6 +204,7 @@ class Offline:
             authority=(member.authority if member else Authority.READ_ONLY).value,
             network=roster.network if roster else "",
             cluster_id=self._cluster,
+            policy=roster.policy.value if roster else "",
             leader=None,
             term=self._term(),
             state="offline",

@@ -14,9 +14,12 @@ from agent_core.api.requests import (
     DeleteRequest,
     EndPreview,
     FetchRequest,
+    InviteRequest,
     JoinRequest,
     Kept,
+    MemberRequest,
     Nothing,
+    PolicyRequest,
     PurgeRequest,
     RecoverRequest,
     ShareRequest,
@@ -25,7 +28,9 @@ from agent_core.api.requests import (
     WithdrawRequest,
 )
 from agent_core.caller import Caller
+from agent_core.clock import rfc3339
 from agent_core.feeds.model import EntryKey
+from agent_core.roster.warrants import Verb
 from agent_core.shapes import (
     Election,
     Fetched,
@@ -34,11 +39,15 @@ from agent_core.shapes import (
     PostRequest,
     ProposeRequest,
     PutRequest,
+    RosterDone,
     Staged,
+    Ticket,
     Verification,
     VoteRequest,
+    WaitingInfo,
 )
 from agent_core.ucxl import views as ucxl_views
+from agent_core.wire.envelope import one_line
 
 #: Longest wait for a confirmation that a caller may ask for, seconds.
 MAX_WAIT_S = 600.0
@@ -81,6 +90,70 @@ class Facade(Reading):
     async def cluster_share(self, request: ShareRequest, caller: Caller) -> Moved:
         """Show the others what this home wrote before it came into their cluster."""
         return await self._parts.moving.share(op=request.op_id, via=caller.via, login=caller.login)
+
+    @operation("members.pending")
+    def members_pending(self, request: Nothing) -> tuple[WaitingInfo, ...]:
+        """The newcomers that wait for a person's approval."""
+        return views.waiting(self._sources.waiting())
+
+    @operation("members.invite", changes=True)
+    def members_invite(self, request: InviteRequest, caller: Caller) -> Ticket:
+        """A ticket that admits one newcomer."""
+        # Beyond this machine first: that is where a newcomer most likely is.
+        addresses = sorted(self._sources.status().addresses, key=lambda a: "/127.0.0.1/" in a or "/::1/" in a)
+        token, expires_ms = self._parts.roster.invite(request.expires_s, request.role, addresses)
+        return Ticket(token=token, expires_at=rfc3339(expires_ms), role=request.role)
+
+    @operation("members.approve", changes=True)
+    async def members_approve(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Let a newcomer in that waits for approval."""
+        return await self._change_roster(Verb.APPROVE, self._newcomer(request.id), request.reason, "is a member now")
+
+    @operation("members.refuse", changes=True)
+    async def members_refuse(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Turn a newcomer away that waits for approval."""
+        return await self._change_roster(Verb.REFUSE, self._newcomer(request.id), request.reason, "was refused")
+
+    @operation("members.revoke", changes=True)
+    async def members_revoke(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Cut a member off for good; what it wrote so far stands."""
+        return await self._change_roster(Verb.REVOKE, self._member(request.id), request.reason, "was revoked")
+
+    @operation("members.evict", changes=True)
+    async def members_evict(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Take a member that is away off the roster; it may be admitted again."""
+        return await self._change_roster(Verb.EVICT, self._member(request.id), request.reason, "was evicted")
+
+    @operation("members.promote", changes=True)
+    async def members_promote(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Make a member a voter."""
+        return await self._change_roster(Verb.PROMOTE, self._member(request.id), request.reason, "is a voter now")
+
+    @operation("members.demote", changes=True)
+    async def members_demote(self, request: MemberRequest, caller: Caller) -> RosterDone:
+        """Make a voter a member without a vote, until a person promotes it again."""
+        said = "is no voter any more"
+        return await self._change_roster(Verb.DEMOTE, self._member(request.id), request.reason, said)
+
+    @operation("cluster.policy", changes=True)
+    async def cluster_policy(self, request: PolicyRequest, caller: Caller) -> RosterDone:
+        """Change how newcomers are admitted."""
+        act = await self._parts.roster.ask(Verb.POLICY, request.policy, request.reason)
+        return RosterDone(text=f"Admission is {request.policy} now.", act=act)
+
+    def _member(self, text: str) -> str:
+        context = self._sources.context()
+        roster = context.roster
+        return views.find_member(text, {p: context.name(p) for p in roster.members} if roster else {})
+
+    def _newcomer(self, text: str) -> str:
+        return views.find_member(text, {w.peer_id: w.agent_id for w in self._sources.waiting()}, "newcomer waiting")
+
+    async def _change_roster(self, verb: Verb, peer_id: str, reason: str, said: str) -> RosterDone:
+        names = {w.peer_id: w.agent_id for w in self._sources.waiting()}
+        name = names.get(peer_id) or self._sources.context().name(peer_id)
+        act = await self._parts.roster.ask(verb, peer_id, reason)
+        return RosterDone(text=f"{one_line(name, 64)} (…{peer_id[-6:]}) {said}.", act=act, peer_id=peer_id)
 
     @operation("hmmm.post", changes=True)
     async def hmmm_post(self, request: PostRequest, caller: Caller) -> Posted:

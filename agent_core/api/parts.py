@@ -13,6 +13,7 @@ from agent_core.feeds.model import Entry, EntryKey, Head
 from agent_core.feeds.proofs import Proven
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.hmmm.machine import Periods
+from agent_core.roster.warrants import Verb
 from agent_core.shapes import (
     Election,
     Finding,
@@ -29,6 +30,7 @@ from agent_core.shapes import (
 )
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.views import ViewContext
+from agent_core.wire.families.cooee import CooeeWaiting
 
 if TYPE_CHECKING:
     from agent_core.api.sessions import Sessions  # imports trio, which commands without a node don't need
@@ -84,6 +86,7 @@ class Sources:
         folds: the folds in force.
         entries: the store.
         findings: what SHHH finds in a text.
+        waiting: who waits for approval.
         periods: how long plans wait for objections.
     """
 
@@ -94,6 +97,7 @@ class Sources:
     folds: Folds
     entries: Entries
     findings: Callable[[str], Sequence[Finding]]
+    waiting: Callable[[], Sequence[CooeeWaiting]] = tuple
     periods: Periods = field(default_factory=Periods)
 
 
@@ -121,6 +125,18 @@ class MovingControl(Protocol):
     async def recover(self, force_new: bool) -> Moved: ...
 
     async def share(self, *, op: str = "", via: str = "service", login: str = "") -> Moved: ...
+
+
+class RosterControl(Protocol):
+    """What a person may do to the roster; implemented by :class:`agent_core.roster.asking.Asking`."""
+
+    def invite(self, expires_s: float, role: str, addresses: Sequence[str]) -> tuple[str, int]:
+        """A ticket as one word, and when it expires (Unix milliseconds). Raises ``Refused``, ``InvalidInput``."""
+        ...
+
+    async def ask(self, verb: Verb, target: str, reason: str) -> int:
+        """Have the leader change the roster; the act's number, or 0. Raises ``Refused``, ``NoQuorum``."""
+        ...
 
 
 class RoomsControl(Protocol):
@@ -190,6 +206,7 @@ class NodeParts:
     sources: Sources
     election: ElectionControl
     moving: MovingControl
+    roster: RosterControl
     rooms: RoomsControl
     decisions: DecisionsControl
     addresses: AddressesControl

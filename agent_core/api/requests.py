@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -47,6 +47,27 @@ class TermRequest(Shape, frozen=True, kw_only=True):
     """A term."""
 
     term: Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+class InviteRequest(Shape, frozen=True, kw_only=True):
+    """A ticket for one newcomer: for how many seconds it is good, and for which role (empty for any)."""
+
+    expires_s: float = 3600.0
+    role: str = ""
+
+
+class MemberRequest(Shape, frozen=True, kw_only=True):
+    """A member or newcomer, by name or by the end of its peer id, and why."""
+
+    id: str
+    reason: Annotated[str, Meta(max_length=400)] = ""
+
+
+class PolicyRequest(Shape, frozen=True, kw_only=True):
+    """How newcomers are to be admitted: open, invite or approve."""
+
+    policy: Literal["open", "invite", "approve"]
+    reason: Annotated[str, Meta(max_length=400)] = ""
 
 
 class RoomRequest(Shape, frozen=True, kw_only=True):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from agent_core.api.parts import Entries
-from agent_core.clock import ZERO
+from agent_core.clock import ZERO, rfc3339
 from agent_core.election.acts import ACT, ActData
 from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import Entry, EntryKey, Missing
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
-from agent_core.shapes import LogEntry, MemberInfo, PeerInfo
+from agent_core.shapes import LogEntry, MemberInfo, PeerInfo, WaitingInfo
 from agent_core.views import ViewContext
+from agent_core.wire.envelope import one_line
+from agent_core.wire.families.cooee import CooeeWaiting
 
 _TEXT_CHARS = 160
 #: How far back an entry may be named by its short id; further ones by ``author/epoch/seq``.
@@ -43,12 +45,54 @@ def members(ctx: ViewContext, entries: Entries, leader: str = "") -> tuple[Membe
             leader=member.peer_id == leader,
             last_seen=_seen(ctx, entries.latest_hlc(member.peer_id)),
             entries=counts[member.peer_id],
-            revoked=not member.active,
+            revoked=member.revoked is not None,
             you=member.peer_id == ctx.me,
+            evicted=member.evicted is not None and member.revoked is None,
         )
         for member in ctx.roster.members.values()
     ]
-    return tuple(sorted(rows, key=lambda row: (row.revoked, row.agent_id, row.peer_id)))
+    return tuple(sorted(rows, key=lambda row: (row.revoked or row.evicted, row.agent_id, row.peer_id)))
+
+
+def waiting(found: Iterable[CooeeWaiting]) -> tuple[WaitingInfo, ...]:
+    """The newcomers that wait for approval, the first to ask first; what they say of themselves is kept on one line."""
+    return tuple(
+        WaitingInfo(
+            peer_id=w.peer_id,
+            agent_id=one_line(w.agent_id, 64),
+            role=one_line(w.role, 64),
+            kind=w.kind,
+            since=rfc3339(w.since_ms),
+            host=one_line(w.host, 120),
+            capabilities=tuple(one_line(c, 64) for c in w.capabilities),
+        )
+        for w in found
+    )
+
+
+def find_member(text: str, known: Mapping[str, str], what: str = "member") -> str:
+    """The peer id of somebody named by agent id, or by the beginning or the end of its peer id.
+
+    Args:
+        text: what a person typed.
+        known: names by peer id.
+        what: the sort of thing, for messages.
+
+    Raises:
+        NotFound: nobody is called so.
+        InvalidInput: several are, or nothing was named.
+    """
+    wanted = text.strip().lstrip("…")
+    if not wanted:
+        raise InvalidInput(f"No {what} was named.", "Give its name, or the last six characters of its peer id.")
+    found = [p for p, name in known.items() if wanted in (p, name)]
+    found = found or [p for p in known if len(wanted) >= 4 and (p.endswith(wanted) or p.startswith(wanted))]
+    if len(found) > 1:
+        ends = ", ".join(f"…{p[-6:]}" for p in sorted(found)[:5])
+        raise InvalidInput(f"{wanted[:64]!r} names several: {ends}.", "Give the end of the peer id.")
+    if not found:
+        raise NotFound(f"There is no {what} {wanted[:64]!r}.", "`chorus-hap members` lists them.")
+    return found[0]
 
 
 def connections(ctx: ViewContext, entries: Entries, peers: Iterable[Peer]) -> tuple[PeerInfo, ...]:

@@ -23,6 +23,7 @@ class ActKind(StrEnum):
     MEMBER_ADD = "member.add"
     MEMBER_CHANGE = "member.change"
     MEMBER_REVOKE = "member.revoke"
+    MEMBER_EVICT = "member.evict"
     VOTER_ADD = "voter.add"
     VOTER_REMOVE = "voter.remove"
     POLICY = "policy"

@@ -26,7 +26,7 @@ from agent_core.roster.fold import after, founded, genesis_of
 from agent_core.roster.model import Roster
 
 #: Kinds that may change the set of voters.
-VOTER_KINDS = frozenset({ActKind.VOTER_ADD, ActKind.VOTER_REMOVE, ActKind.MEMBER_REVOKE})
+VOTER_KINDS = frozenset({ActKind.VOTER_ADD, ActKind.VOTER_REMOVE, ActKind.MEMBER_REVOKE, ActKind.MEMBER_EVICT})
 #: More acknowledgements than this in one entry is noise: there are at most seven voters.
 MAX_ACKS = 16
 

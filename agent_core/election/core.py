@@ -79,7 +79,7 @@ class Core:
         self.doubt = doubt
         self.durable_term = durable.term
         chain.learn(filter(None, map(parse_act, durable.acts)), durable.proofs)
-        self.log = ActLog(chain)
+        self.log = ActLog(chain, verifier)
         for held in filter(None, map(parse_act, durable.acts)):
             chain.hold(held)
         self.log.restore(durable.tip)

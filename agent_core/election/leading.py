@@ -16,6 +16,7 @@ from agent_core.election.messages import (
     AppendAck,
     CatchUp,
     Certificate,
+    Farewell,
     Heartbeat,
     HeartbeatAck,
     Resign,
@@ -24,6 +25,7 @@ from agent_core.election.messages import (
 )
 from agent_core.election.model import AppendAct, AppendCommit, Dropped, Proposed, Trigger
 from agent_core.election.voting import Voting
+from agent_core.roster.judging import objection
 
 #: Most acts in one message, unless the next provable step is longer.
 BATCH = 64
@@ -61,6 +63,8 @@ class Leading(Voting):
 
     reign: Reign | None = None
     stepping_down_until: float = 0.0
+    #: Up to which act there is proof to be had that this node is no member any more.
+    _parted_at = -1
 
     # --- the claim ----------------------------------------------------------------------------------------------------
 
@@ -214,11 +218,16 @@ class Leading(Voting):
             return
         if not reign.queue or not self.chain.committed or self.chain.committed[-1].term != self.term:
             return
-        token, kind, payload_raw = reign.queue[0]
-        if kind in VOTER_KINDS and self.log.voter_change_pending:
-            return
-        reign.queue.popleft()
-        self._append(reign, token, kind, payload_raw)
+        while reign.queue:
+            token, kind, payload_raw = reign.queue[0]
+            if kind in VOTER_KINDS and self.log.voter_change_pending:
+                return
+            reign.queue.popleft()
+            refusal = objection(self.log.roster, kind, payload_raw, None, self.verifier)
+            if not refusal:
+                self._append(reign, token, kind, payload_raw)
+                return
+            self.emit(Dropped(token, refusal))
 
     def _append(self, reign: Reign, token: int, kind: str, payload: msgspec.Raw) -> None:
         reign.appending = token
@@ -289,7 +298,9 @@ class Leading(Voting):
                 if self.verifier.verify(sender, message, sig):
                     acks[sender] = sig
             self._try_commit(reign)
-        if not ack.ok or (ack.number < self.log.number and ack.number == ack.commit):
+        # What a voter objects to is not sent again at once, but with the next heartbeat: it won't change its mind soon.
+        lacks = ack.number < self.log.number and ack.number == ack.commit
+        if not ack.objection and (not ack.ok or lacks):
             self._replicate(sender, ack.commit)
 
     def _try_commit(self, reign: Reign) -> None:
@@ -350,11 +361,18 @@ class Leading(Voting):
         """Send acts and, when leading, the certificate again."""
         if self.chain.roster is None or ask.commit < -1:
             return
-        if sender not in self.members:
+        if self.chain.roster.get(sender) is None:
             return
+        # Who is no member any more learns by this how that came.
         self._replicate(sender, ask.commit)
         if self.reign is not None:
             self.send(sender, Announce(self.reign.certificate, self.trigger.value))
+
+    def on_farewell(self, sender: str, farewell: Farewell, now: float) -> None:
+        """A member says that this node is none any more: ask for the acts that say so, since nobody's bare word does."""
+        if sender in self.members and farewell.act > self.chain.tip_number:
+            self._parted_at = farewell.act
+            self.send(sender, CatchUp(self.chain.tip_number))
 
     def on_append(self, sender: str, append: Append, now: float) -> None:
         """Learn what is proven from anybody; from the leader take its suffix too, and acknowledge once it is on disk."""
@@ -362,13 +380,18 @@ class Leading(Voting):
         if len(acts) != len(append.acts):
             return
         followed = append.term == self.term and sender == self.leader and not self.leader_gone
+        before = self.chain.tip_number
         self.chain.learn(acts, append.proofs[: 4 * BATCH])
         self.log.rebase()
         if not followed or self.reigning:
+            if before < self.chain.tip_number < self._parted_at:
+                self.send(sender, CatchUp(self.chain.tip_number))
             self.chain_moved(now)
             return
         own = all(h.act.author == sender for h in acts if h.term == self.term)  # a leader writes in nobody else's name
-        ok = own and self.log.holds(append.prev_number, append.prev_hash) and self.log.extend(acts)
+        links = own and self.log.holds(append.prev_number, append.prev_hash)
+        ok = links and self.log.extend(acts)
+        why = self.log.objection if links and not ok else ""
         last = acts[-1] if ok and acts else None
         mine = [h for h in acts if ok and h.term == self.term]
         self.chain_moved(now)
@@ -378,7 +401,7 @@ class Leading(Voting):
                 return
             sigs = tuple(self._signed(mine)) if self.may_vote else ()
             number, hash = (last.number, last.hash) if last else (append.prev_number, append.prev_hash)
-            self.send(sender, AppendAck(append.term, ok, number, hash, self.chain.tip_number, sigs))
+            self.send(sender, AppendAck(append.term, ok, number, hash, self.chain.tip_number, sigs, why))
 
         self._answer_when_durable(mine, written, now)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from agent_core.clock import unpack
+from agent_core.election.acts import Act
 from agent_core.election.chain import ActChain, HeldAct
+from agent_core.identity.signing import Verifier
+from agent_core.roster.fold import after
+from agent_core.roster.judging import objection
+from agent_core.roster.model import Roster
 
 
 class ActLog:
@@ -12,11 +18,15 @@ class ActLog:
 
     Args:
         chain: gives the committed prefix, which grows under the log as commits are proven.
+        verifier: checks the signatures inside acts of the roster.
     """
 
-    def __init__(self, chain: ActChain) -> None:
+    def __init__(self, chain: ActChain, verifier: Verifier) -> None:
         self._chain = chain
+        self._verifier = verifier
         self.suffix: list[HeldAct] = []
+        #: Why the last act that was judged and not taken may not be.
+        self.objection = ""
 
     @property
     def number(self) -> int:
@@ -34,6 +44,18 @@ class ActLog:
         if self.suffix:
             return self.suffix[-1].term
         return self._chain.committed[-1].term if self._chain.committed else 0
+
+    @property
+    def roster(self) -> Roster | None:
+        """The roster as it will stand when everything held here is committed."""
+        roster = self._chain.roster
+        for held in self.suffix:
+            roster = after(roster, held.act)
+        return roster
+
+    def judge(self, act: Act) -> str:
+        """Why an act may not follow what is held here; empty if it may."""
+        return objection(self.roster, act.kind, act.payload, unpack(act.hlc)[0], self._verifier)
 
     def get(self, number: int) -> HeldAct | None:
         """The act with this number."""
@@ -75,9 +97,10 @@ class ActLog:
         """Take a leader's acts, contiguous and starting at or before the log's end; its word replaces an uncommitted suffix.
 
         Returns:
-            Whether all were taken. Not so for an act that contradicts the committed prefix, doesn't link, or would be a second
-            uncommitted change of voters.
+            Whether all were taken. Not so for an act that contradicts the committed prefix, doesn't link, would be a second
+            uncommitted change of voters, or may not be (:attr:`objection`).
         """
+        self.objection = ""
         for held in acts:
             mine = self.get(held.number)
             if mine is not None and mine.hash == held.hash:
@@ -88,6 +111,9 @@ class ActLog:
             if held.prev != self.hash or held.term < self.term or held.cluster != self._chain.cluster_id:
                 return False
             if held.changes_voters and self.voter_change_pending:
+                return False
+            self.objection = self.judge(held.act)
+            if self.objection:
                 return False
             self._chain.hold(held)
             self.suffix.append(held)

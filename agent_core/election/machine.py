@@ -18,6 +18,7 @@ from agent_core.election.messages import (
     CatchUp,
     Challenge,
     DeathReport,
+    Farewell,
     Heartbeat,
     HeartbeatAck,
     PreVote,
@@ -85,6 +86,7 @@ class ElectionMachine(Leading):
             Resign: self.on_resign,
             CatchUp: self.on_catch_up,
             Challenge: self.on_challenge,
+            Farewell: self.on_farewell,
         }
         self.chain_moved(now)
         self._write_again()
@@ -146,6 +148,8 @@ class ElectionMachine(Leading):
         self.connected.add(peer_id)
         if peer_id in self.members:
             self._greet(peer_id)
+        elif self.chain.roster is not None and self.chain.roster.get(peer_id) is not None:
+            self.send(peer_id, Farewell(self.chain.tip_number))
         if alone and self.reaches_majority and self.reign is None and self.campaign_at is None and self.may_vote:
             delay = self.rng.random() * self.timings.start_delay_s
             self.campaign_at = max(self.promise_until, self._first_campaign(), now) + delay
@@ -259,9 +263,10 @@ class ElectionMachine(Leading):
         self.log.rebase()
         roster, before = self.chain.roster, self.voters
         newcomers: frozenset[str] = frozenset()
+        gone: frozenset[str] = frozenset()
         if roster is not None:
             members = frozenset(p for p, m in roster.members.items() if m.active)
-            newcomers, self.members = members - self.members, members
+            newcomers, gone, self.members = members - self.members, self.members - members, members
         self.voters = self.chain.voters
         self.is_voter = self.me in self.voters
         if self.doubt and self._trusted_again(roster):
@@ -271,6 +276,8 @@ class ElectionMachine(Leading):
         if self.chain.tip_number > self._tip:
             self._tip = self.chain.tip_number
             self.emit(Committed(self._tip))
+        for peer in sorted(gone & self.connected):
+            self.send(peer, Farewell(self.chain.tip_number))
         reign = self.reign
         if reign is not None:
             if self.voters != before:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from agent_core.election.acts import CommitData
 from agent_core.identity.signing import Verifier
@@ -175,6 +176,9 @@ class AppendAck(Message, frozen=True):
     hash: str
     commit: int
     sigs: tuple[tuple[int, bytes], ...] = ()
+    objection: Annotated[str, Meta(max_length=500)] = (
+        ""  #: why the next act may not be, where that is why it wasn't taken
+    )
 
 
 class Resign(Message, frozen=True):
@@ -196,6 +200,12 @@ class Challenge(Message, frozen=True):
     term: int
 
 
+class Farewell(Message, frozen=True):
+    """You are no member any more, as the acts up to this number prove; ask for them."""
+
+    act: int
+
+
 AnyMessage: TypeAlias = (
     DeathReport
     | PreVoteAsk
@@ -210,6 +220,7 @@ AnyMessage: TypeAlias = (
     | Resign
     | CatchUp
     | Challenge
+    | Farewell
 )
 
 

@@ -183,9 +183,13 @@ class Proposed(msgspec.Struct, frozen=True):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """A proposal's leader lost its claim; the act may still commit by a later one, or be void."""
+    """A proposal's leader lost its claim; the act may still commit by a later one, or be void.
+
+    With a ``refusal`` it was never written: that says why it may not be.
+    """
 
     token: int
+    refusal: str = ""
 
 
 class Committed(msgspec.Struct, frozen=True):

@@ -271,6 +271,7 @@ class ElectionService:
         Raises:
             NotLeader: this node doesn't lead, or lost the term meanwhile (the act may still commit, or be void).
             NoQuorum: no majority acknowledged within the timeout.
+            Refused: the act may not be, as it would stand after those before it.
             SecretFound, TooLarge: the act may not be written.
         """
         token = self._machine.propose(kind, msgspec.Raw(msgspec.json.encode(payload)), self._clock())
@@ -440,8 +441,10 @@ class ElectionService:
             case Proposed(token, number, hash):
                 if token in self._proposals:
                     self._proposals[token].place = (number, hash)
-            case Dropped(token):
+            case Dropped(token, refusal):
                 if token in self._proposals:
+                    if refusal:
+                        self._proposals[token].error = Refused(refusal)
                     self._proposals[token].done.set()
             case Committed(number):
                 self._settle(number)

@@ -38,6 +38,10 @@ class Shelf(Protocol):
 
     store: Store
 
+    def limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch are wanted; nothing for all of them."""
+        ...
+
     async def keep(self, new: Extension) -> bool:
         """Store believed entries; returns whether they were new."""
         ...
@@ -119,7 +123,7 @@ class Fetcher:
         peer, store = stream.peer_id, self._shelf.store
         for head in heads:
             feed = (head.author, head.epoch)
-            limit = store.fork_limit(*feed)
+            limit = protocol.end_of(self._shelf, *feed)
             self.schedule.offer(peer, feed, store.size(*feed), head.size if limit is None else min(limit, head.size))
         mine = self._fetches[peer] = _Fetch()
         whole = False
@@ -187,7 +191,7 @@ class Fetcher:
                 self._fail(ask, exc)
                 self.schedule.refuse(ask.peer, ask.feed)
         self.schedule.drop(one)
-        self.schedule.grew(ask.feed, store.size(*ask.feed), store.fork_limit(*ask.feed))
+        self.schedule.grew(ask.feed, store.size(*ask.feed), protocol.end_of(self._shelf, *ask.feed))
 
     def _fail(self, ask: Ask, failure: Exception) -> None:
         fetch = self._fetches.get(ask.peer)
@@ -200,7 +204,7 @@ class Fetcher:
     def grew(self, feed: FeedKey) -> None:
         """A feed grew by another road, or is known to be forked: what lies before its end isn't asked for any more."""
         store = self._shelf.store
-        self.schedule.grew(feed, store.size(*feed), store.fork_limit(*feed))
+        self.schedule.grew(feed, store.size(*feed), protocol.end_of(self._shelf, *feed))
         self._change()
         self._landed.set()
 

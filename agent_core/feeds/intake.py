@@ -37,6 +37,8 @@ class Intake:
         self, store: Store, disk: Disk, place: Place, clock: HybridClock, may_purge: Callable[[str, EntryKey], bool]
     ) -> None:
         self.store, self.me = store, place.me
+        #: How many entries of an author's epoch are wanted; nothing for all of them.
+        self.limit: Callable[[str, int], int | None] = lambda author, epoch: None
         self.writing = trio.Lock()  #: held by whoever writes to the store
         self.received = self.purged = 0
         self._disk, self._place, self._clock, self._may_purge = disk, place, clock, may_purge
@@ -79,6 +81,9 @@ class Intake:
         mine = new.author == self.me
         async with self.writing:
             if self.store.size(new.author, new.epoch) != new.start:
+                return False
+            limit = None if mine else self.limit(new.author, new.epoch)
+            if limit is not None and new.start >= limit:
                 return False
             claims = self.store.purge_claims()
             purged = [e.header.seq for e in new.entries if self._is_purged(e.key)] if claims else []

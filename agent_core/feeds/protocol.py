@@ -5,9 +5,9 @@ One side asks, the other answers, one frame each; both directions have streams o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Annotated, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -150,9 +150,44 @@ def decode(raw: bytes) -> AnyFrame:
     return frame
 
 
-def vector(store: Store, accepts: Callable[[str], bool], page: int) -> Have:
+class Limited(Protocol):
+    """A store of which not all is wanted."""
+
+    @property
+    def store(self) -> Store: ...
+
+    def limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch are fetched and shown; nothing for all of them."""
+        ...
+
+
+def end_of(of: Limited, author: str, epoch: int) -> int | None:
+    """Where an epoch ends for good: a proven fork, or what stands of a revoked author's; nothing while it may grow."""
+    ends = (of.store.fork_limit(author, epoch), of.limit(author, epoch))
+    return min((end for end in ends if end is not None), default=None)
+
+
+class Shown(Limited, Protocol):
+    """What of the store peers are shown: whose feeds, and how much of them."""
+
+    def wants(self, author: str) -> bool:
+        """Whether an author's feeds are fetched and shown."""
+        ...
+
+
+def head_of(shown: Shown, author: str, epoch: int) -> Head:
+    """How much of an epoch is held, as far as it is shown."""
+    head, limit = shown.store.head(author, epoch), shown.limit(author, epoch)
+    if limit is None or head.size <= limit:
+        return head
+    root = shown.store.root_at(author, epoch, limit) if limit else None
+    return Head(author=author, epoch=epoch, size=limit if root else 0, root=root.hex() if root else "")
+
+
+def vector(shown: Shown, page: int) -> Have:
     """One page of all heads held of accepted authors, with the ids of the fork proofs kept."""
-    heads = [head for head in store.heads() if accepts(head.author)]
+    store = shown.store
+    heads = [head_of(shown, head.author, head.epoch) for head in store.heads() if shown.wants(head.author)]
     return Have(
         heads=tuple(heads[page * PAGE : (page + 1) * PAGE]),
         forks=tuple(store.forks()[:MAX_FORKS]) if page == 0 else (),
@@ -161,25 +196,28 @@ def vector(store: Store, accepts: Callable[[str], bool], page: int) -> Have:
     )
 
 
-def heads_of(store: Store, accepts: Callable[[str], bool], feeds: Iterable[FeedKey]) -> Have:
+def heads_of(shown: Shown, feeds: Iterable[FeedKey]) -> Have:
     """The heads held of some feeds."""
-    return Have(heads=tuple(store.head(*feed) for feed in feeds if accepts(feed[0]))[:PAGE])
+    return Have(heads=tuple(head_of(shown, *feed) for feed in feeds if shown.wants(feed[0]))[:PAGE])
 
 
-def answer(store: Store, accepts: Callable[[str], bool], frame: AnyFrame) -> Frame:
+def answer(shown: Shown, frame: AnyFrame) -> Frame:
     """The answer to a question.
 
     Raises:
         VerificationFailed: the frame isn't a question.
         StoreError: the disk fails.
     """
+    store = shown.store
     match frame:
         case Have(page=None):
-            return heads_of(store, accepts, [(head.author, head.epoch) for head in frame.heads])
+            return heads_of(shown, [(head.author, head.epoch) for head in frame.heads])
         case Have(page=int(page)):
-            return vector(store, accepts, page)
+            return vector(shown, page)
         case Want():
-            return _range(store, frame) if accepts(frame.author) else Range()
+            if not shown.wants(frame.author):
+                return Range()
+            return _range(store, frame, shown.limit(frame.author, frame.epoch))
         case AskRoots():
             roots = [store.root_at(frame.author, frame.epoch, size) or b"" for size in frame.sizes]
             return Roots(roots=tuple(roots))
@@ -188,7 +226,9 @@ def answer(store: Store, accepts: Callable[[str], bool], frame: AnyFrame) -> Fra
         case AskForks():
             return Forks(proofs=_proofs(store, frame.ids))
         case AskBodies():
-            return Bodies(bodies=_bodies(store, frame)) if accepts(frame.author) else Bodies()
+            if not shown.wants(frame.author):
+                return Bodies()
+            return Bodies(bodies=_bodies(store, frame, shown.limit(frame.author, frame.epoch)))
     raise VerificationFailed("A peer asked with a frame that is an answer.")
 
 
@@ -223,8 +263,11 @@ def _whole(store: Store, author: str, epoch: int, seq: int) -> tuple[Entry, int,
     return None
 
 
-def _range(store: Store, want: Want) -> Range:
-    end = want.start + _MAX_ITEMS if want.end is None else min(want.end, want.start + _MAX_ITEMS)
+def _range(store: Store, want: Want, limit: int | None) -> Range:
+    ends = (want.start + _MAX_ITEMS, want.end, limit)
+    end = min(end for end in ends if end is not None)
+    if end <= want.start:
+        return Range()
     items = store.items(want.author, want.epoch, want.start, end, _MAX_ITEMS_BYTES)
     proven = store.certificate(want.author, want.epoch, want.start + len(items))
     if proven is None or proven[0] <= want.start:
@@ -246,10 +289,10 @@ def _proofs(store: Store, ids: Sequence[str]) -> tuple[ForkProof, ...]:
     return tuple(found)
 
 
-def _bodies(store: Store, ask: AskBodies) -> tuple[tuple[int, bytes, bytes], ...]:
+def _bodies(store: Store, ask: AskBodies, limit: int | None) -> tuple[tuple[int, bytes, bytes], ...]:
     found: list[tuple[int, bytes, bytes]] = []
     room = _MAX_ITEMS_BYTES
-    for seq in ask.seqs:
+    for seq in (n for n in ask.seqs if limit is None or n < limit):
         body = store.stored_body(EntryKey(ask.author, ask.epoch, seq))
         if isinstance(body, Missing):
             continue

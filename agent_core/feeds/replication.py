@@ -37,6 +37,10 @@ class Keeper(Shelf, Protocol):
         """Whether an author's feeds are fetched and shown."""
         ...
 
+    def limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch are fetched and shown; nothing for all of them."""
+        ...
+
     async def keep_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> None:
         """Store bodies that match their headers."""
         ...
@@ -212,12 +216,12 @@ class Replicator:
         stream = link.stream
         whole, link.whole = link.whole, False
         told, link.tell = link.tell, set()
-        store, accepts = self._keeper.store, self._keeper.wants
+        keeper = self._keeper
         grown: set[FeedKey] = set()
         if whole:
             page, pages, at_end = 0, 1, True
             while page < pages and at_end:
-                ours = protocol.vector(store, accepts, page)
+                ours = protocol.vector(keeper, page)
                 have = await self._have(stream, ours)
                 if page == 0:
                     await self._pull_forks(stream, have.forks)
@@ -228,10 +232,10 @@ class Replicator:
                 if not ours.heads and not have.heads:
                     break
         else:
-            have = await self._have(stream, protocol.heads_of(store, accepts, told))
+            have = await self._have(stream, protocol.heads_of(keeper, told))
             at_end = await self._fetch(stream, have.heads, grown)
         if grown:
-            await self._have(stream, protocol.heads_of(store, accepts, grown))  # so that the other side knows
+            await self._have(stream, protocol.heads_of(keeper, grown))  # so that the other side knows
             for peer_id in self._links:
                 for feed in grown:
                     if peer_id != link.peer_id and not self.fetcher.schedule.offers(peer_id, feed):

@@ -116,6 +116,8 @@ class Feeds:
         self.store = store
         self.me = signer.peer_id
         self.accepts = accepts
+        #: How much of an author's epoch is fetched and shown to peers; nothing for all of it.
+        self.limit: Callable[[str, int], int | None] = lambda author, epoch: None
         self.may_purge: Callable[[str, EntryKey], bool] = lambda purger, target: False
         self.announce: Callable[[FeedHead], None] | None = None
         self.clock_off_s: Callable[[], float] = lambda: 0.0  #: how far this node's clock is ahead of its peers' median
@@ -132,6 +134,7 @@ class Feeds:
         self._committed = trio.Event()
         clock.observe(store.latest_hlc(self.me))
         self._intake = Intake(store, self.disk, place, clock, lambda purger, target: self.may_purge(purger, target))
+        self._intake.limit = lambda author, epoch: self.limit(author, epoch)
         self._announcements = Announcements(self, verifier, self._links, self.me)
         writer = Writer(store, signer, clock, place)
         self._appending = Appending(store, self.disk, writer, place, self._intake, door, self._tell)

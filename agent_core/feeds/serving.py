@@ -13,7 +13,7 @@ from agent_core.errors import StoreError, VerificationFailed
 from agent_core.feeds import protocol
 from agent_core.feeds.model import Head
 from agent_core.feeds.protocol import ANSWER_TIMEOUT_S
-from agent_core.feeds.store import FeedKey, Store
+from agent_core.feeds.store import FeedKey
 from agent_core.network import Stream, StreamClosed
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,8 @@ _CLOSE_TIMEOUT_S = 1.0
 MAX_SERVED = 4
 
 
-class Shown(Protocol):
+class Shown(protocol.Shown, Protocol):
     """What is shown to peers."""
-
-    store: Store
-
-    def wants(self, author: str) -> bool:
-        """Whether an author's feeds are shown."""
-        ...
 
     def heard(self, peer_id: str, heads: Sequence[Head]) -> None:
         """A peer said what it holds."""
@@ -65,7 +59,7 @@ class Server:
         try:
             while True:
                 frame = protocol.decode(await stream.receive())
-                found = protocol.answer(self._shown.store, self._shown.wants, frame)
+                found = protocol.answer(self._shown, frame)
                 with trio.fail_after(ANSWER_TIMEOUT_S):
                     await stream.send(protocol.encode(found))
                 if isinstance(frame, protocol.Have):
@@ -90,7 +84,7 @@ class Server:
             if not self._shown.wants(head.author):
                 continue
             ours = store.head(head.author, head.epoch)
-            limit = store.fork_limit(head.author, head.epoch)
+            limit = protocol.end_of(self._shown, head.author, head.epoch)
             if limit is not None and ours.size >= limit:
                 continue
             if head.size > ours.size or (head.size == ours.size and head.root != ours.root):

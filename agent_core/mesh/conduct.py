@@ -141,13 +141,18 @@ class Conduct:
         ]
         return sorted(found, key=lambda s: (-s.graylisted_s, s.score))
 
+    def refuse(self, peer: str, for_s: float, now: float) -> None:
+        """Let the peer in no more for so many seconds, whatever its conduct."""
+        record = self._record(peer, now)
+        record.refused_until = max(record.refused_until, now + for_s)
+
     def score(self, peer: str, now: float) -> float:
         """The peer's score now: 0 for good conduct, falling from there."""
         record = self._records.get(peer)
         return 0.0 if record is None else _decayed(record, now)
 
     def is_refused(self, peer: str, now: float) -> bool:
-        """Whether the peer is graylisted."""
+        """Whether the peer is graylisted, or refused for another reason."""
         record = self._records.get(peer)
         return record is not None and now < record.refused_until
 

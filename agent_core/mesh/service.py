@@ -205,9 +205,11 @@ class LibP2PNetwork:
         if self._session is not None:
             self._session.gossip.reject(peer_id)
 
-    async def disconnect(self, peer_id: str) -> None:
+    async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         await trio.lowlevel.checkpoint()
-        self._dialer.release(peer_id, self._config.graylist_s)
+        if refuse_s > 0:
+            self._conduct.refuse(peer_id, refuse_s, time.monotonic())
+        self._dialer.release(peer_id, max(refuse_s, self._config.graylist_s))
         if self._session is not None:
             await self._session.disconnect(peer_id)
 

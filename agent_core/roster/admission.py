@@ -10,21 +10,21 @@ from typing import TypeAlias
 import msgspec
 
 from agent_core.clock import MAX_AHEAD_MS
-from agent_core.errors import VerificationFailed
+from agent_core.errors import ChorusError, NoQuorum, NotLeader, VerificationFailed
 from agent_core.identity.signing import Signer, Verifier
+from agent_core.roster.judging import MAX_MEMBERS
 from agent_core.roster.model import Kind, Member, Policy, Roster, VoterUse
 from agent_core.roster.roles import Role, authority_of
+from agent_core.roster.warrants import ticket_objection, warrant_of
 from agent_core.wire import catalogue
-from agent_core.wire.families.cooee import CooeeEnrol, CooeeHello, CooeeLeave, CooeeReply
+from agent_core.wire.families.cooee import CooeeAsk, CooeeEnrol, CooeeHello, CooeeLeave, CooeeReply, CooeeTicket
 
-#: Members a cluster has at most under the policy ``open``: identities cost nothing, rosters do.
-MAX_MEMBERS = 256
 MAX_FRAME = 64 * 1024
 
 _AGENT_ID = re.compile(r"[\w.@+~:-]{1,64}\Z")
 _ROLE = re.compile(r"[\w.-]{1,64}\Z")
 
-Message: TypeAlias = CooeeHello | CooeeEnrol | CooeeLeave | CooeeReply
+Message: TypeAlias = CooeeHello | CooeeEnrol | CooeeLeave | CooeeAsk | CooeeReply
 
 
 class _Frame(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ def decode(frame: bytes) -> Message:
         message = msgspec.json.decode(envelope.data, type=kind.schema) if kind else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise VerificationFailed("A frame isn't a message of COOEE.") from exc
-    if not isinstance(message, CooeeHello | CooeeEnrol | CooeeLeave | CooeeReply):
+    if not isinstance(message, CooeeHello | CooeeEnrol | CooeeLeave | CooeeAsk | CooeeReply):
         raise VerificationFailed("A frame isn't a message of COOEE.")
     return message
 
@@ -66,8 +66,10 @@ def signed_leave(leave: CooeeLeave, signer: Signer) -> CooeeLeave:
     return msgspec.structs.replace(leave, signature=signer.sign(_leave_message(leave)))
 
 
-def is_signed(message: CooeeEnrol | CooeeLeave, verifier: Verifier) -> bool:
+def is_signed(message: CooeeEnrol | CooeeLeave | CooeeAsk, verifier: Verifier) -> bool:
     """Whether the identity named in a message signed it."""
+    if isinstance(message, CooeeAsk):
+        return verifier.verify(message.by, warrant_of(message).message(message.cluster), message.signature)
     text = _enrol_message(message) if isinstance(message, CooeeEnrol) else _leave_message(message)
     return verifier.verify(message.peer_id, text, message.signature)
 
@@ -79,7 +81,8 @@ def is_fresh(at_ms: int, now_ms: int) -> bool:
 
 def _enrol_message(e: CooeeEnrol) -> bytes:
     fields = (e.network, e.cluster, e.peer_id, e.agent_id, e.role, e.kind, e.at_ms, e.age_recipient, e.voter_use)
-    return b"chorus-hap enrol v1\n" + msgspec.json.encode((*fields, e.capabilities, e.models))
+    nonce = e.ticket.nonce if e.ticket is not None else ""
+    return b"chorus-hap enrol v1\n" + msgspec.json.encode((*fields, e.capabilities, e.models, e.host, nonce))
 
 
 def _leave_message(leave: CooeeLeave) -> bytes:
@@ -95,6 +98,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Admit:
+    """The record an applicant gets, and the ticket it was admitted by."""
+
+    record: Member
+    ticket: CooeeTicket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A person has to approve it first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """The rules newcomers are measured by.
 
@@ -102,30 +118,55 @@ class Gate:
         roles: the roles of this node.
         beyond_loopback: it listens for others than this machine.
         force_open: ``cluster.force_open``: keep ``open`` even so.
+        verifier: checks tickets.
     """
 
+    verifier: Verifier
     roles: Mapping[str, Role]
     beyond_loopback: bool = False
     force_open: bool = False
 
-    def record(self, enrol: CooeeEnrol, roster: Roster, now_ms: int) -> Member | Refusal:
-        """The member an applicant becomes, or stays; the same record as in the roster when there is nothing to change."""
+    def record(self, enrol: CooeeEnrol, roster: Roster, now_ms: int) -> Admit | Wait | Refusal:
+        """What becomes of an applicant; the same record as in the roster when there is nothing to change.
+
+        Args:
+            enrol: its signed request.
+            roster: the roster in force.
+            now_ms: Unix time in milliseconds.
+        """
         for pattern, text, what in ((_AGENT_ID, enrol.agent_id, "agent id"), (_ROLE, enrol.role, "role")):
             if not pattern.match(text):
                 return Refusal(f"The {what} can't be used.", "Letters, digits and . _ - only, at most 64.")
         before = roster.get(enrol.peer_id)
-        if before is not None:
-            return self._again(enrol, before, now_ms)
-        if roster.policy is not Policy.OPEN:
-            return Refusal(f"This cluster admits by {roster.policy}, which is not in this version.", "Ask its admin.")
+        if before is not None and before.revoked is not None:
+            return Refusal("This identity was revoked.", "Make a new home to come in as somebody new.")
+        if before is not None and before.active:
+            new = renewed(before, self.applicant(enrol)) if is_fresh(enrol.at_ms, now_ms) else before
+            return Admit(new)
+        if sum(m.active for m in roster.members.values()) >= MAX_MEMBERS:
+            return Refusal(f"This cluster has {MAX_MEMBERS} members, as many as it may have.", "Ask its admin.")
+        if enrol.ticket is not None:
+            why = ticket_objection(roster, enrol.ticket, enrol.role, now_ms, self.verifier)
+            return Refusal(why, "Ask for a new one.") if why else Admit(self.applicant(enrol), enrol.ticket)
+        match roster.policy:
+            case Policy.INVITE:
+                return Refusal(
+                    "It admits by ticket.",
+                    "Ask a member for one (`chorus-hap members invite`), and start with --ticket.",
+                )
+            case Policy.APPROVE:
+                return Wait()
+        refusal = self.open_refusal()
+        return refusal or Admit(self.applicant(enrol))
+
+    def open_refusal(self) -> Refusal | None:
+        """Why this node doesn't admit just anybody."""
         if self.beyond_loopback and not self.force_open:
             return Refusal(
-                "This cluster's leader listens beyond its own machine and doesn't admit just anybody there.",
-                "Its operator can set cluster.force_open = true, or listen on 127.0.0.1.",
+                "Its leader listens beyond its own machine and doesn't admit just anybody there.",
+                "Join by a ticket (`chorus-hap members invite`). Its operator can also set cluster.force_open = true.",
             )
-        if len(roster.members) >= MAX_MEMBERS:
-            return Refusal(f"This cluster has {MAX_MEMBERS} members, as many as it may have.", "Ask its admin.")
-        return self.applicant(enrol)
+        return None
 
     def applicant(self, enrol: CooeeEnrol) -> Member:
         """The record of somebody new."""
@@ -141,10 +182,11 @@ class Gate:
             capabilities=enrol.capabilities,
         )
 
-    def _again(self, enrol: CooeeEnrol, before: Member, now_ms: int) -> Member | Refusal:
-        if not before.active:
-            return Refusal("This identity was revoked.", "Make a new home to come in as somebody new.")
-        return renewed(before, self.applicant(enrol)) if is_fresh(enrol.at_ms, now_ms) else before
+
+def not_now(exc: ChorusError) -> CooeeReply:
+    """An act that couldn't be committed, as a reply."""
+    pending = isinstance(exc, NotLeader | NoQuorum)
+    return CooeeReply(status="pending" if pending else "refused", message=exc.message[:500], next=exc.next[:500])
 
 
 def renewed(before: Member, now: Member) -> Member:
@@ -156,4 +198,5 @@ def renewed(before: Member, now: Member) -> Member:
         may_vote=before.may_vote or now.may_vote,
         voter=before.voter,
         trusted=before.trusted,
+        benched=before.benched,
     )

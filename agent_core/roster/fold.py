@@ -10,6 +10,8 @@ import msgspec
 from agent_core.election.acts import Act, ActKind
 from agent_core.feeds.model import Head
 from agent_core.roster.model import Member, Policy, Roster
+from agent_core.roster.warrants import Warrant
+from agent_core.wire.families.cooee import CooeeTicket
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -27,9 +29,14 @@ class GenesisPayload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """A member added or changed: the whole record as it stands afterwards. It can't make or unmake a voter."""
+    """A member added or changed: the whole record as it stands afterwards. It can't make or unmake a voter.
+
+    An addition carries what the cluster's policy asks for: the ticket that was used, or the word of who approved.
+    """
 
     member: Member
+    ticket: CooeeTicket | None = None
+    warrant: Warrant | None = None
 
 
 class VoterPayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,20 +45,23 @@ class VoterPayload(msgspec.Struct, frozen=True, kw_only=True):
     peer_id: str
     reason: str = ""
     trusts: str = ""
+    warrant: Warrant | None = None  #: who asked for it; nothing for what the leader does by itself
 
 
 class RevokePayload(msgspec.Struct, frozen=True, kw_only=True):
-    """A revocation, and what of the member's feed stands."""
+    """A revocation or an eviction, what of the member's feed stands, and who asked for it."""
 
     peer_id: str
     heads: tuple[Head, ...]
     reason: str = ""
+    warrant: Warrant | None = None
 
 
 class PolicyPayload(msgspec.Struct, frozen=True, kw_only=True):
     """How newcomers are admitted from now on."""
 
     policy: Policy
+    warrant: Warrant | None = None
 
 
 #: Kinds of acts that change the roster; at most one voter may change an act.
@@ -61,6 +71,7 @@ ROSTER_KINDS = frozenset(
         ActKind.MEMBER_ADD,
         ActKind.MEMBER_CHANGE,
         ActKind.MEMBER_REVOKE,
+        ActKind.MEMBER_EVICT,
         ActKind.VOTER_ADD,
         ActKind.VOTER_REMOVE,
         ActKind.POLICY,
@@ -112,10 +123,17 @@ def _change(roster: Roster, act: Act) -> Roster | None:
             if payload is None:
                 return None
             before = roster.get(payload.member.peer_id)
-            if before is not None and not before.active:
+            if before is not None and before.revoked is not None:
                 return None  # a revocation is for good: who comes back comes as somebody new
-            votes, trusted = (before.voter, before.trusted) if before is not None else (False, "")
-            return _put(roster, msgspec.structs.replace(payload.member, voter=votes, trusted=trusted, revoked=None))
+            if before is not None and not before.active and act.kind == ActKind.MEMBER_CHANGE:
+                return None
+            kept = (before.voter, before.trusted, before.benched) if before is not None else (False, "", False)
+            votes, trusted, benched = kept
+            record = msgspec.structs.replace(
+                payload.member, voter=votes, trusted=trusted, benched=benched, revoked=None, evicted=None
+            )
+            used = {payload.ticket.nonce} if payload.ticket is not None else set()
+            return msgspec.structs.replace(_put(roster, record), tickets=roster.tickets | used)
         case ActKind.VOTER_ADD | ActKind.VOTER_REMOVE:
             voter = _read(act, VoterPayload)
             member = roster.get(voter.peer_id) if voter else None
@@ -123,15 +141,27 @@ def _change(roster: Roster, act: Act) -> Roster | None:
                 return None
             adds = act.kind == ActKind.VOTER_ADD
             changed = _put(
-                roster, msgspec.structs.replace(member, voter=adds, trusted=voter.trusts if adds else member.trusted)
+                roster,
+                msgspec.structs.replace(
+                    member,
+                    voter=adds,
+                    trusted=voter.trusts if adds else member.trusted,
+                    benched=member.benched if voter.warrant is None else not adds,
+                ),
             )
             return changed if changed.voters else None
-        case ActKind.MEMBER_REVOKE:
-            revoke = _read(act, RevokePayload)
-            member = roster.get(revoke.peer_id) if revoke else None
-            if revoke is None or member is None:
+        case ActKind.MEMBER_REVOKE | ActKind.MEMBER_EVICT:
+            gone = _read(act, RevokePayload)
+            member = roster.get(gone.peer_id) if gone else None
+            if gone is None or member is None:
                 return None
-            changed = _put(roster, msgspec.structs.replace(member, voter=False, revoked=revoke.heads))
+            if act.kind == ActKind.MEMBER_REVOKE:
+                left = msgspec.structs.replace(member, voter=False, revoked=gone.heads)
+            elif member.active:
+                left = msgspec.structs.replace(member, voter=False, evicted=gone.heads)
+            else:
+                return None
+            changed = _put(roster, left)
             return changed if changed.voters else None
         case ActKind.POLICY:
             policy = _read(act, PolicyPayload)
@@ -144,7 +174,12 @@ def _put(roster: Roster, member: Member) -> Roster:
 
 
 def _read(act: Act, kind: type[T]) -> T | None:
+    return read(act.payload, kind)
+
+
+def read(payload: bytes | msgspec.Raw, kind: type[T]) -> T | None:
+    """What an act says, as its type; nothing if it can't be read so."""
     try:
-        return msgspec.json.decode(act.payload, type=kind)
+        return msgspec.json.decode(payload, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

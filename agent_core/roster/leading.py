@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 import trio
 
-from agent_core.election.acts import ActKind, Proposer
-from agent_core.errors import ChorusError, NoQuorum, NotLeader
+from agent_core.election.acts import ActKind, Chain, Proposer
+from agent_core.errors import ChorusError
 from agent_core.feeds.model import Head
 from agent_core.identity.signing import Verifier
 from agent_core.roster import machine
-from agent_core.roster.admission import Gate, Message, Refusal, is_fresh, is_signed
+from agent_core.roster.admission import Gate, Message, Refusal, Wait, is_fresh, is_signed, not_now
 from agent_core.roster.changes import Changes
-from agent_core.roster.fold import MemberPayload, VoterPayload
+from agent_core.roster.fold import MemberPayload, RevokePayload, VoterPayload
+from agent_core.roster.governing import Governing
 from agent_core.roster.meeting import Meetings
 from agent_core.roster.model import Roster, VoterUse
+from agent_core.roster.waiting import WaitingRoom
 from agent_core.wire.envelope import one_line
-from agent_core.wire.families.cooee import CooeeEnrol, CooeeLeave, CooeeReply, FeedHead
+from agent_core.wire.families.cooee import CooeeAsk, CooeeEnrol, CooeeLeave, CooeeReply, FeedHead
 
 log = logging.getLogger("chorus.roster")
 
@@ -67,6 +69,10 @@ class Leading:
         heads: the feeds that hold the acts.
         changes: rings when the chain grew.
         demote_s: how long a voter may be away, seconds.
+        evict_s: how long a member without a vote may be; 0 for ever.
+        chain: the committed acts.
+        heads_of: what is held here of an author's feed.
+        hand_over: has another node lead.
         now_ms: Unix time in milliseconds.
     """
 
@@ -81,6 +87,10 @@ class Leading:
         heads: Callable[[], Sequence[Head]],
         changes: Changes,
         demote_s: float,
+        evict_s: float,
+        chain: Callable[[], Chain | None],
+        heads_of: Callable[[str], Sequence[Head]],
+        hand_over: Callable[[], Awaitable[None]],
         now_ms: Callable[[], int],
     ) -> None:
         self._home = home
@@ -92,18 +102,26 @@ class Leading:
         self._heads = heads
         self._changes = changes
         self._demote_s = demote_s
+        self._evict_s = evict_s
+        self._heads_of = heads_of
+        self.room = WaitingRoom()
+        self._governing = Governing(
+            home.peer_id, proposer, chain, gate, verifier, self.room, caught_up, heads_of, hand_over, now_ms
+        )
         self._now_ms = now_ms
         self._one_at_a_time = trio.Lock()
         self._absent_since: dict[str, int] = {}
         #: By member, when its last request that changed something was signed, and when the change was made (ms).
         self._changed: dict[str, tuple[int, int]] = {}
+        #: Called when somebody new waits for approval.
+        self.room_changed: Callable[[], None] = lambda: None
         self.admitted = self.refused = self.promoted = self.demoted = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
     async def answer(self, peer: str, message: Message, meetings: Meetings) -> CooeeReply:
-        """Answer a peer's enrolment or leave, its own or one that it passes on."""
-        if not isinstance(message, CooeeEnrol | CooeeLeave):
+        """Answer what a peer asks for, itself or for another that it passes on."""
+        if not isinstance(message, CooeeEnrol | CooeeLeave | CooeeAsk):
             return CooeeReply(status="refused", message="That is no question.")
         misplaced = self._misplaced(message)
         if misplaced is not None:
@@ -114,7 +132,25 @@ class Leading:
             return CooeeReply(status="refused", message="The signature doesn't hold.")
         if isinstance(message, CooeeEnrol):
             return await self.admit(message)
-        return await self._let_go(message, meetings)
+        if isinstance(message, CooeeLeave):
+            return await self._let_go(message, meetings)
+        return await self._govern(message, meetings)
+
+    def use_gate(self, gate: Gate) -> None:
+        """Other rules for newcomers from now on."""
+        self._gate = self._governing.gate = gate
+
+    async def _govern(self, ask: CooeeAsk, meetings: Meetings) -> CooeeReply:
+        async with self._one_at_a_time:
+            roster = self._home.roster
+            if roster is None:
+                return CooeeReply(status="pending", message="The roster isn't known here yet.")
+            reply = await self._governing.carry_out(ask, roster, meetings)
+            if reply.status == "done" and reply.act:
+                await self._folded(reply.act)
+                self.admitted += ask.verb == "approve"
+        meetings.greet_all()  # who waits changed
+        return reply
 
     async def admit(self, enrol: CooeeEnrol) -> CooeeReply:
         """Admit a newcomer, or bring a member's record up to date; the answer says "admitted" only once it is committed."""
@@ -122,12 +158,17 @@ class Leading:
             roster = self._home.roster
             if roster is None:
                 return CooeeReply(status="pending", message="The roster isn't known here yet.")
-            record = self._gate.record(enrol, roster, self._now_ms())
-            if isinstance(record, Refusal):
+            found = self._gate.record(enrol, roster, self._now_ms())
+            if isinstance(found, Refusal):
                 self.refused += 1
-                return CooeeReply(status="refused", message=record.message, next=record.next)
+                return CooeeReply(status="refused", message=found.message, next=found.next)
+            if isinstance(found, Wait):
+                return self._wait(enrol)
+            record, ticket = found.record, found.ticket
             before, number = roster.get(enrol.peer_id), roster.version
             signed_ms, changed_ms = self._changed.get(enrol.peer_id, (0, 0))
+            if before is not None and not before.active:
+                before = None  # evicted: it comes in anew
             if record != before and before is not None and self._now_ms() - changed_ms < _CHANGE_MS:
                 return CooeeReply(
                     status="pending", message="This record changed a moment ago.", next="Ask again later."
@@ -135,13 +176,14 @@ class Leading:
             if record != before and (before is None or enrol.at_ms > signed_ms):
                 kind = ActKind.MEMBER_ADD if before is None else ActKind.MEMBER_CHANGE
                 try:
-                    number = (await self._proposer.propose(kind, MemberPayload(member=record))).number
+                    number = (await self._proposer.propose(kind, MemberPayload(member=record, ticket=ticket))).number
                 except ChorusError as exc:
-                    return _not_now(exc)
+                    return not_now(exc)
                 if before is not None:
                     self._changed[enrol.peer_id] = (enrol.at_ms, self._now_ms())
                 await self._folded(number)
                 self.admitted += before is None
+                self.room.leave(record.peer_id)
                 log.info("%s %s (%s)", kind.value, record.agent_id, record.peer_id)
         heads = self._heads()[:_HEADS]
         return CooeeReply(
@@ -150,6 +192,20 @@ class Leading:
             act=number,
             heads=tuple(FeedHead(author=h.author, epoch=h.epoch, size=h.size, root=h.root) for h in heads),
         )
+
+    def _wait(self, enrol: CooeeEnrol) -> CooeeReply:
+        now_ms = self._now_ms()
+        by = self.room.refused_by(enrol.peer_id, now_ms)
+        if by:
+            return CooeeReply(status="refused", message=f"{by} refused it.", next="Ask a person of that cluster.")
+        known = self.room.get(enrol.peer_id, now_ms)
+        waiting = self.room.take(enrol, now_ms)
+        if waiting is None:
+            return CooeeReply(status="pending", message="Too many wait for approval already.", next="Wait.")
+        if known is None:
+            log.info("%s (%s) waits for approval", one_line(enrol.agent_id, 64), enrol.peer_id)
+            self.room_changed()
+        return CooeeReply(status="waiting", cluster=self._home.bound, act=waiting.since_ms)
 
     async def _let_go(self, leave: CooeeLeave, meetings: Meetings) -> CooeeReply:
         if not is_fresh(leave.at_ms, self._now_ms()):
@@ -167,11 +223,11 @@ class Leading:
             try:
                 number = await self._change(machine.VoterChange(ActKind.VOTER_REMOVE, leave.peer_id, "took leave"))
             except ChorusError as exc:
-                return _not_now(exc)
+                return not_now(exc)
             self._changed[leave.peer_id] = (leave.at_ms, changed_ms)
             return CooeeReply(status="done", cluster=self._home.bound, act=number)
 
-    def _misplaced(self, message: CooeeEnrol | CooeeLeave) -> CooeeReply | None:
+    def _misplaced(self, message: CooeeEnrol | CooeeLeave | CooeeAsk) -> CooeeReply | None:
         """Why a request can't be for this node at all."""
         home = self._home
         if isinstance(message, CooeeEnrol) and message.network != home.network_name:
@@ -192,7 +248,7 @@ class Leading:
             )
         return None
 
-    async def _pass_on(self, peer: str, message: CooeeEnrol | CooeeLeave, meetings: Meetings) -> CooeeReply:
+    async def _pass_on(self, peer: str, message: CooeeEnrol | CooeeLeave | CooeeAsk, meetings: Meetings) -> CooeeReply:
         """Not the leader: ask it on the other's behalf, or say who it is."""
         leader = self._leader()
         if not leader or leader == self._home.peer_id:
@@ -233,11 +289,31 @@ class Leading:
             )
         )
         if change is None:
-            return 1.0
+            return await self._tend_absent(roster)
         async with self._one_at_a_time:
             now_in_force = home.roster
             if now_in_force is not None and now_in_force.version == roster.version:  # else look again
                 await self._change(change)
+        return 0.0
+
+    async def _tend_absent(self, roster: Roster) -> float:
+        """Evict one that has been away for too long, where the settings say how long that is."""
+        now = self._now_ms()
+        unseen_ms = {p: now - since for p, since in self._absent_since.items()}
+        member = machine.overdue(roster, self._home.peer_id, unseen_ms, round(self._evict_s * 1000))
+        if member is None:
+            return 1.0
+        async with self._one_at_a_time:
+            now_in_force = self._home.roster
+            if now_in_force is None or now_in_force.version != roster.version:
+                return 0.0
+            payload = RevokePayload(
+                peer_id=member.peer_id,
+                heads=tuple(self._heads_of(member.peer_id)),
+                reason=f"not seen for {unseen_ms[member.peer_id] // 60_000} min",
+            )
+            await self._folded((await self._proposer.propose(ActKind.MEMBER_EVICT, payload)).number)
+            log.info("evicted %s (%s): %s", member.agent_id, member.peer_id, payload.reason)
         return 0.0
 
     async def _change(self, change: machine.VoterChange) -> int:
@@ -255,13 +331,6 @@ class Leading:
 
     def _note_absence(self, roster: Roster | None, online: frozenset[str]) -> None:
         now = self._now_ms()
-        absent = [v for v in (roster.voters if roster else ()) if v not in online]
+        members = roster.members.values() if roster else ()
+        absent = [m.peer_id for m in members if m.active and m.peer_id not in online]
         self._absent_since = {v: self._absent_since.get(v, now) for v in absent}
-
-
-def _not_now(exc: ChorusError) -> CooeeReply:
-    """An act that couldn't be committed, as a reply."""
-    message, next = exc.message[:500], exc.next[:500]
-    if isinstance(exc, NotLeader | NoQuorum):
-        return CooeeReply(status="pending", message=message, next=next)
-    return CooeeReply(status="refused", message=message, next=next)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from agent_core.election.acts import ActKind
-from agent_core.roster.model import Roster, VoterUse
+from agent_core.roster.judging import MAX_VOTERS as MAX_VOTERS
+from agent_core.roster.model import Authority, Member, Roster, VoterUse
+from agent_core.wire.families.cooee import CooeeWaiting
 
-#: Voters a cluster has at most, and how many it wants before consoles' nodes are left alone.
-MAX_VOTERS = 7
+#: How many voters a cluster wants before consoles' nodes are left alone.
 ENOUGH_VOTERS = 3
 
 
@@ -28,6 +29,7 @@ class Meeting:
     leader: str = ""
     voter_use: VoterUse = VoterUse.NEVER
     doubt: str = ""
+    waiting: tuple[CooeeWaiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Situation:
         may_found: false for a command's node.
         avoid: clusters that refused a moment ago.
         goal: the cluster that its person told it to join.
+        invited: the cluster this home has a ticket for: it goes there or nowhere.
     """
 
     me: str
@@ -60,6 +63,7 @@ class Situation:
     may_found: bool = True
     avoid: frozenset[str] = frozenset()
     goal: str = ""
+    invited: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +102,19 @@ def next_step(s: Situation) -> Step:
     if s.cluster and not s.lone:
         return Stay()
     bound = [m for m in s.met if m.cluster and m.cluster != s.cluster]
-    if s.cluster:
+    if s.invited:
+        bound = [m for m in bound if m.cluster == s.invited]
+    elif s.cluster:
         bound = [m for m in bound if not m.lone or m.cluster < s.cluster]
     ready = [m for m in bound if not m.moving and m.cluster not in s.avoid]
-    if s.found_now and not s.cluster and s.may_found:
+    may_found = s.may_found and not s.invited
+    if s.found_now and not s.cluster and may_found:
         return Found()
     if ready:
         return _enrol(ready)
     if s.cluster:
         return Stay()
-    if bound or not s.may_found:
+    if bound or not may_found:
         return Wait(s.now_ms + 1000)  # there is a cluster: never found another one beside it
     return _found_or_wait(s)
 
@@ -182,7 +189,11 @@ def voter_change(e: Electorate) -> VoterChange | None:
         return VoterChange(ActKind.VOTER_REMOVE, worst, f"not seen for {e.unseen_ms[worst] // 60_000} min")
     if len(voters) >= MAX_VOTERS:
         return None
-    ready = [p for p, m in e.roster.members.items() if m.active and not m.voter and p in e.online and p in e.caught_up]
+    ready = [
+        p
+        for p, m in e.roster.members.items()
+        if m.active and not m.voter and not m.benched and p in e.online and p in e.caught_up
+    ]
     full = sorted(p for p in ready if e.uses.get(p) is VoterUse.FULL)
     if full:
         return VoterChange(ActKind.VOTER_ADD, full[0], "caught up", e.doubts.get(full[0], ""))
@@ -191,6 +202,24 @@ def voter_change(e: Electorate) -> VoterChange | None:
         why = f"fewer than {ENOUGH_VOTERS} voters"
         return VoterChange(ActKind.VOTER_ADD, spare[0], why, e.doubts.get(spare[0], ""))
     return None
+
+
+def overdue(roster: Roster, me: str, unseen_ms: Mapping[str, int], evict_after_ms: int) -> Member | None:
+    """The member to evict for its absence, if there is one: no voter, since those are demoted first, and nobody with ``master``.
+
+    Args:
+        roster: the roster in force.
+        me: the leader.
+        unseen_ms: for how long each absent member has been away, milliseconds.
+        evict_after_ms: how long that may be; 0 for ever.
+    """
+    late = [
+        m
+        for p, m in roster.members.items()
+        if evict_after_ms and m.active and not m.voter and p != me and unseen_ms.get(p, 0) >= evict_after_ms
+    ]
+    late = [m for m in late if m.authority is not Authority.MASTER]
+    return max(late, key=lambda m: (unseen_ms[m.peer_id], m.peer_id), default=None)
 
 
 def _reachable(voters: Iterable[str], online: frozenset[str]) -> int:

@@ -37,7 +37,7 @@ class Meetings:
 
     Args:
         network: where the peers are.
-        hello: what this node says of itself now.
+        hello: what this node says of itself now, to a peer.
         answer: answers enrolments and leaves.
         changed: called when a peer came, went or said something new.
         now_ms: milliseconds on a clock that only grows.
@@ -46,7 +46,7 @@ class Meetings:
     def __init__(
         self,
         network: Network,
-        hello: Callable[[], CooeeHello],
+        hello: Callable[[str], CooeeHello],
         answer: Answer,
         changed: Callable[[], None],
         now_ms: Callable[[], int],
@@ -124,7 +124,7 @@ class Meetings:
     async def _greet(self, peer: str, now: int) -> None:
         self._greeted_ms[peer] = now
         asked_at = trio.current_time()
-        reply = await self.ask(peer, self._hello(), 3.0)
+        reply = await self.ask(peer, self._hello(peer), 3.0)
         if isinstance(reply, CooeeHello):
             if reply.at_ms:  # said half a round trip ago, give or take that half
                 half_s = (trio.current_time() - asked_at) / 2
@@ -136,7 +136,7 @@ class Meetings:
     def _heard(self, peer: str, hello: CooeeHello) -> None:
         if peer not in self.connected():
             return
-        if hello.network != self._hello().network:
+        if hello.network != self._hello(peer).network:
             self.other_networks[peer] = one_line(hello.network, 64)
             return
         meeting = Meeting(
@@ -150,6 +150,7 @@ class Meetings:
             leader=hello.leader,
             voter_use=VoterUse(hello.voter_use),
             doubt=hello.doubt,
+            waiting=hello.waiting,
         )
         if self._met.get(peer) != meeting:
             self._met[peer] = meeting
@@ -187,7 +188,7 @@ class Meetings:
             message = decode(frame)
             if isinstance(message, CooeeHello):
                 self._heard(peer, message)
-                return self._hello()
+                return self._hello(peer)
             return await self._answer(peer, message)
         except VerificationFailed as exc:
             return CooeeReply(status="refused", message=exc.message)

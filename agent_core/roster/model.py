@@ -48,11 +48,18 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     voter: bool = False
     capabilities: tuple[str, ...] = ()
     trusted: str = ""  #: the loss of memory after which it was last made a voter (SPEC section 2, Epochs)
+    benched: bool = False  #: demoted by a person: only a person makes it a voter again
     revoked: tuple[Head, ...] | None = None  #: what of its feed stands after revocation
+    evicted: tuple[Head, ...] | None = None  #: what of its feed stands until it is admitted again
 
     @property
     def active(self) -> bool:
-        return self.revoked is None
+        return self.revoked is None and self.evicted is None
+
+    @property
+    def stands(self) -> tuple[Head, ...] | None:
+        """What of its feed counts; nothing for all of it."""
+        return self.evicted if self.revoked is None else self.revoked
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +72,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     version: int
     policy: Policy = Policy.OPEN
+    tickets: frozenset[str] = frozenset()  #: nonces of the tickets that were used
     members: Mapping[str, Member] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 
     @property

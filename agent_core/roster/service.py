@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,15 +12,16 @@ import msgspec
 import trio
 
 from agent_core.clock import off_median_s, wall_ms
-from agent_core.election.acts import Chain, Proposer
-from agent_core.errors import ChorusError, ConfigError
+from agent_core.election.acts import ActKind, Chain, Proposer
+from agent_core.errors import ChorusError
 from agent_core.feeds.model import Appender, Draft, Head
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network
 from agent_core.roster import machine
 from agent_core.roster.admission import Gate, Message, renewed, signed_enrol, signed_leave
+from agent_core.roster.asking import Asking
 from agent_core.roster.changes import Changes
-from agent_core.roster.fold import genesis_of
+from agent_core.roster.fold import RevokePayload, genesis_of, read
 from agent_core.roster.leading import Leading
 from agent_core.roster.meeting import Meetings
 from agent_core.roster.model import (
@@ -35,7 +37,13 @@ from agent_core.roster.model import (
 from agent_core.roster.roles import Role, load
 from agent_core.roster.settings import Applicant, RosterSettings
 from agent_core.wire.envelope import one_line
-from agent_core.wire.families.cooee import CooeeEnrol, CooeeHello, CooeeLeave, CooeeReply
+from agent_core.wire.families.cooee import (
+    CooeeEnrol,
+    CooeeHello,
+    CooeeLeave,
+    CooeeReply,
+    CooeeWaiting,
+)
 from agent_core.wire.judge import Standing
 
 if TYPE_CHECKING:
@@ -48,6 +56,9 @@ CLUSTER_KEY = "cluster"
 #: How long a cluster that refused is left alone, and one that said "pending".
 REFUSED_MS = 15_000
 PENDING_MS = 1_000
+#: A revoked peer is told so, then cut off after so long, and refused for so long; seconds.
+TELL_S = 1.0
+CUT_FOR_S = 600.0
 
 
 class Durable(Protocol):
@@ -93,12 +104,11 @@ class RosterService:
         on_bound: awaited when the cluster changes, with its id (empty for none), so that folds are rebuilt.
         caught_up: whether a member holds what this node holds.
         heads: the feeds that hold the acts, told to newcomers.
+        heads_of: what is held here of an author's feed.
+        hand_over: has another node lead.
         doubt: the mark of this home's loss of memory, empty if it had none; :meth:`doubt_changed` when that changes.
         roles: the roles in force.
         now_ms: Unix time in milliseconds.
-
-    Raises:
-        ConfigError: the policy is not in this version.
     """
 
     def __init__(
@@ -119,14 +129,15 @@ class RosterService:
         on_bound: Callable[[str], Awaitable[None]],
         caught_up: Callable[[str], bool],
         heads: Callable[[], Sequence[Head]] = lambda: (),
+        heads_of: Callable[[str], Sequence[Head]] = lambda author: (),
+        hand_over: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         doubt: Callable[[], str] = lambda: "",
         roles: Mapping[str, Role] | None = None,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
-        if settings.policy is not Policy.OPEN:
-            raise ConfigError(f"The policy {settings.policy} is not in this version.", "Use cluster.policy = 'open'.")
         self.me = me
         self.peer_id = network.peer_id
+        self._network = network
         self._signer = signer
         self._verifier = verifier
         self._settings = settings
@@ -142,18 +153,46 @@ class RosterService:
         self._doubt = doubt
         self._now_ms = now_ms
         self.voter_use = voter_use
-        self._gate = Gate(load() if roles is None else roles, settings.beyond_loopback, settings.force_open)
+        self._gate = self._gate_of(load() if roles is None else roles)
         self.bound = (durable.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
         self._joining = self._goal = ""
         self._asking = False
         self._since_ms = now_ms()
         self._avoid: dict[str, int] = {}
         self._refusal = ""
+        self._waiting_since_ms = 0
+        #: Revoked peers that are connected, and since when; and those that were cut off before.
+        self._told: dict[str, float] = {}
+        self._cut: set[str] = set()
         self._changes = Changes()
         self._leading = Leading(
-            self, proposer, leader, verifier, self._gate, caught_up, heads, self._changes, settings.demote_s, now_ms
+            self,
+            proposer,
+            leader,
+            verifier,
+            self._gate,
+            caught_up,
+            heads,
+            self._changes,
+            settings.demote_s,
+            settings.evict_s,
+            chain,
+            heads_of,
+            hand_over,
+            now_ms,
         )
         self._meetings = Meetings(network, self._hello, self._answer, self.changed, now_ms)
+        self._leading.room_changed = self._meetings.greet_all
+        #: What this node asks the leader for, and the tickets it gives.
+        self.asking = Asking(self, signer, lambda: self._gate.roles, self._put, self._changes, now_ms)
+
+    def _gate_of(self, roles: Mapping[str, Role]) -> Gate:
+        return Gate(self._verifier, roles, self._settings.beyond_loopback, self._settings.force_open)
+
+    def use_roles(self, roles: Mapping[str, Role]) -> None:
+        """Other roles from now on, for those who come from now on."""
+        self._gate = self._gate_of(roles)
+        self._leading.use_gate(self._gate)
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Meet peers, find or found a cluster, and keep its voters right while leading. Runs until cancelled."""
@@ -162,6 +201,7 @@ class RosterService:
             nursery.start_soon(self._meetings.run)
             nursery.start_soon(self._repeat, self._belong)
             nursery.start_soon(self._repeat, lambda: self._leading.tend_voters(self._meetings))
+            nursery.start_soon(self._repeat, self._cut_off)
             task_status.started()
 
     def changed(self) -> None:
@@ -211,11 +251,14 @@ class RosterService:
 
     @property
     def stage(self) -> str:
-        """Where membership stands: ``looking for peers``, ``enrolling`` or ``member``."""
+        """Where membership stands: ``looking for peers``, ``enrolling``, ``waiting for approval``, ``member``, ``evicted`` or
+        ``revoked``."""
+        if self._waiting_since_ms:
+            return "waiting for approval"
         if self._joining:
             return "enrolling"
         if self.member is not None:
-            return "member"
+            return "member" if self.member.active else "evicted" if self.member.revoked is None else "revoked"
         return "enrolling" if any(m.cluster for m in self._meetings.met()) else "looking for peers"
 
     @property
@@ -227,7 +270,9 @@ class RosterService:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences a person should read."""
-        out = [self._refusal] if self._refusal and self.member is None else []
+        inside = self.member is not None and self.member.active
+        out = [self._refusal] if self._refusal and not inside else []
+        out += self._gone_note()
         out += [self._foreign_note(m) for m in machine.foreign(self._situation())]
         networks = sorted(set(self._meetings.other_networks.values()))
         out += [f"A peer of network {n} is connected; this is network {self._settings.network}." for n in networks]
@@ -251,7 +296,24 @@ class RosterService:
         member = roster.get(peer_id) if roster else None
         if member is None:
             return Standing.UNKNOWN
-        return Standing.MEMBER if member.active else Standing.REVOKED
+        if member.active:
+            return Standing.MEMBER
+        return Standing.UNKNOWN if member.revoked is None else Standing.REVOKED
+
+    def limit(self, author: str, epoch: int) -> int | None:
+        """How much of an author's epoch is fetched and shown to others: nothing for all of it (SPEC section 4, revocation)."""
+        roster = self.roster
+        member = roster.get(author) if roster else None
+        if member is None or member.stands is None:
+            return None
+        return next((head.size for head in member.stands if head.epoch == epoch), 0)
+
+    def waiting(self) -> tuple[CooeeWaiting, ...]:
+        """Who waits for approval, as far as the leader has told."""
+        if self._proposer.leading:
+            return self._leading.room.told(self._now_ms())
+        met = self._meetings.get(self._leader())
+        return met.waiting if met is not None else ()
 
     def accepts(self, author: str) -> bool:
         """Whether an author's feed is taken in: everybody's until the roster is known, then the members'."""
@@ -347,6 +409,25 @@ class RosterService:
         log.warning("cluster %s takes the place of %s", cluster, lost.cluster)
         return cluster
 
+    # --- who is no member any more ------------------------------------------------------------------------------------
+
+    async def _cut_off(self) -> float:
+        """Revoked peers are told so by the election's stream, and lose their connections a moment later."""
+        now = trio.current_time()
+        revoked = [p for p in self._meetings.connected() if self.standing(p) is Standing.REVOKED and not self._is_out()]
+        self._told = {p: self._told.get(p, now) for p in revoked}
+        for peer in [p for p, since in self._told.items() if now - since >= TELL_S]:
+            # The first time it may have been too busy to listen: it is let in and told once more.
+            known = peer in self._cut
+            self._cut.add(peer)
+            log.info("cut off %s, which was revoked", peer)
+            await self._network.disconnect(peer, refuse_s=CUT_FOR_S if known else 0.0)
+        return TELL_S / 4 if self._told else 1.0
+
+    def _is_out(self) -> bool:
+        member = self.member
+        return member is not None and not member.active
+
     # --- belonging ----------------------------------------------------------------------------------------------------
 
     async def _repeat(self, step: Callable[[], Awaitable[float]]) -> None:
@@ -374,6 +455,8 @@ class RosterService:
                 return 0.2
             case machine.Wait(until_ms=until):
                 return min(1.0, max(0.05, (until - self._now_ms()) / 1000))
+            case _ if self._is_out():
+                return await self._come_back()
             case _:
                 await self._renew_record()
                 return 1.0
@@ -394,6 +477,7 @@ class RosterService:
             may_found=self._settings.may_found,
             avoid=frozenset(self._avoid),
             goal=self._goal,
+            invited=self.me.ticket.cluster if self.me.ticket is not None else "",
         )
 
     async def _found_cluster(self, founder: Member, lost: Lost | None = None) -> str:
@@ -427,6 +511,8 @@ class RosterService:
             voter_use=self.voter_use.value,
             capabilities=me.capabilities,
             models=me.models,
+            host=me.host,
+            ticket=me.ticket if me.ticket is not None and me.ticket.cluster == cluster else None,
         )
         return signed_enrol(enrol, self._signer)
 
@@ -435,8 +521,11 @@ class RosterService:
         self._asking = True
         try:
             reply = await self._ask_admission(peer, cluster)
+            self._note_waiting(reply)
             if reply is not None and reply.status == "admitted" and reply.cluster == cluster:
                 await self._move_into(cluster)
+            elif reply is not None and reply.status == "waiting":
+                self._avoid_for(cluster, PENDING_MS, self._waiting_words(cluster))
             elif reply is None or reply.status in ("pending", "redirect"):
                 self._avoid_for(cluster, PENDING_MS, one_line(reply.message, 300) if reply else "")
             else:
@@ -444,6 +533,60 @@ class RosterService:
                 self._avoid_for(cluster, REFUSED_MS, f"Cluster {cluster[:8]} doesn't admit this node: {said}")
         finally:
             self._asking = False
+
+    def _note_waiting(self, reply: CooeeReply | None) -> None:
+        if reply is None or reply.status == "pending":
+            return  # nobody said that it changed
+        waits = reply.status == "waiting"
+        self._waiting_since_ms = (self._waiting_since_ms or self._now_ms()) if waits else 0
+
+    def _waiting_words(self, cluster: str) -> str:
+        since = time.strftime("%H:%M", time.localtime(self._waiting_since_ms / 1000))
+        return (
+            f"Waiting for approval by a person of cluster {cluster[:8]} since {since}; there this node is "
+            f"{self.me.agent_id} …{self.peer_id[-6:]}."
+        )
+
+    def _gone_note(self) -> list[str]:
+        """What a person must know first of a node that is no member any more."""
+        chain, member = self._chain(), self.member
+        if chain is None or member is None or member.active:
+            return []
+        kind = ActKind.MEMBER_REVOKE if member.revoked is not None else ActKind.MEMBER_EVICT
+        said = (read(act.payload, RevokePayload) for act in reversed(chain.committed) if act.kind == kind)
+        payload = next((p for p in said if p is not None and p.peer_id == self.peer_id), None)
+        roster, by, why = self.roster, "", ""
+        if payload is not None:
+            asker = roster.get(payload.warrant.by) if roster and payload.warrant else None
+            by = f" by {asker.agent_id}" if asker else ""
+            why = f": {one_line(payload.reason, 200).rstrip('.')}" if payload.reason else ""
+        if member.revoked is None:
+            return [f"This node was evicted from cluster {self.bound[:8]}{by}{why}. It asks to be admitted again."]
+        return [
+            f"This node was revoked from cluster {self.bound[:8]}{by}{why}. Nothing it writes reaches the others any more; "
+            "make a new home to come in as somebody new."
+        ]
+
+    async def _come_back(self) -> float:
+        """An evicted member asks to be admitted again, by the cluster's policy; a revoked one has nobody to ask."""
+        member = self.member
+        if member is None or member.revoked is not None or self._avoid.get(self.bound):
+            return 1.0
+        for peer in self._towards_leader()[:2]:
+            reply = await self._ask_admission(peer, self.bound)
+            self._note_waiting(reply)
+            if reply is None:
+                continue
+            if reply.status == "admitted":
+                await self._changes.until(lambda: not self._is_out(), self._settings.join_s)
+                return 0.2
+            if reply.status == "waiting":
+                self._avoid_for(self.bound, PENDING_MS, self._waiting_words(self.bound))
+            elif reply.status == "refused":
+                said = one_line(f"{reply.message} {reply.next}", 400)
+                self._avoid_for(self.bound, REFUSED_MS, f"Cluster {self.bound[:8]} doesn't admit this node: {said}")
+            break
+        return 1.0
 
     async def _ask_admission(self, peer: str, cluster: str) -> CooeeReply | None:
         reply = await self._meetings.ask(peer, self._request(cluster), 30.0)
@@ -488,6 +631,7 @@ class RosterService:
 
     async def _renew_record(self) -> None:
         """See to it that the roster says of this node what it says of itself."""
+        self._waiting_since_ms = 0
         before = self.member
         if before is None or not before.active or self._avoid.get(self.bound):
             return
@@ -503,6 +647,16 @@ class RosterService:
             if isinstance(reply, CooeeReply) and reply.status == "admitted":
                 return
 
+    async def _put(self, request: Message, left_s: float) -> CooeeReply | None:
+        """Bring a request to the leader, which may be this node."""
+        if self._proposer.leading:
+            return await self._leading.answer(self.peer_id, request, self._meetings)
+        for peer in self._towards_leader()[:2]:
+            reply = await self._meetings.ask(peer, request, min(left_s, 10.0))
+            if isinstance(reply, CooeeReply) and reply.status != "redirect":
+                return reply
+        return None
+
     def _towards_leader(self) -> list[str]:
         """Connected members of this cluster, the leader first."""
         leader = self._leader()
@@ -516,8 +670,9 @@ class RosterService:
         genesis = genesis_of(chain.committed[0]) if chain is not None and chain.committed else None
         return genesis.replaces if genesis else ""
 
-    def _hello(self) -> CooeeHello:
+    def _hello(self, peer: str) -> CooeeHello:
         roster = self.roster
+        tells = roster is not None and roster.is_member(peer) and self._proposer.leading
         return CooeeHello(
             network=self._settings.network,
             agent_id=self.me.agent_id,
@@ -530,6 +685,7 @@ class RosterService:
             voter_use=self.voter_use.value,
             at_ms=self._now_ms(),
             doubt=self._doubt(),
+            waiting=self._leading.room.told(self._now_ms()) if tells else (),
         )
 
     async def _answer(self, peer: str, message: Message) -> Message:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
+from os import cpu_count
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from agent_core.roster.model import Kind, Policy
+from agent_core.roster.warrants import from_token
+from agent_core.wire.families.cooee import CooeeTicket
+
+if TYPE_CHECKING:
+    from agent_core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +27,8 @@ class Applicant:
     age_recipient: str = ""
     capabilities: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    host: str = ""  #: what kind of machine it runs on, for whoever approves
+    ticket: CooeeTicket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +37,7 @@ class RosterSettings:
 
     Args:
         network: the name that separates meshes.
-        policy: how the cluster it founds admits newcomers; only ``open`` in this version.
+        policy: how the cluster it founds admits newcomers.
         found: found at once.
         may_found: false for a command's node.
         nobody_to_look_for: no bootstrap peer named and mDNS off.
@@ -33,6 +45,7 @@ class RosterSettings:
         force_open: admit under ``open`` even so.
         discovery_s: how long to look for peers before founding.
         demote_s: how long a voter may be away.
+        evict_s: how long a member without a vote may be; 0 for ever.
         join_s: how long the feeds of a cluster that admitted this node may take to show it.
     """
 
@@ -45,4 +58,42 @@ class RosterSettings:
     force_open: bool = False
     discovery_s: float = 10.0
     demote_s: float = 600.0
+    evict_s: float = 0.0
     join_s: float = 30.0
+
+
+def invited(settings: Settings) -> Settings:
+    """The settings with what a ticket says of the way in: network, role and where members are, unless somebody set them.
+
+    Raises:
+        InvalidInput: ``cluster.ticket`` is no ticket.
+    """
+    values = settings.values
+    if not values.cluster.ticket:
+        return settings
+    invitation = from_token(values.cluster.ticket)
+    said: dict[str, tuple[str, str]] = {"cluster.network": ("network", invitation.network)}
+    if invitation.ticket.role:
+        said["agent.role"] = ("role", invitation.ticket.role)
+    origins = dict(settings.origins)
+    for name, (key, value) in said.items():
+        if not settings.asked_for(name):
+            section = name.partition(".")[0]
+            changed = msgspec.structs.replace(getattr(values, section), **{key: value})
+            values = msgspec.structs.replace(values, **{section: changed})
+            origins[name] = "ticket"
+    peers = (*values.bootstrap.peers, *(a for a in invitation.addresses if a not in values.bootstrap.peers))
+    values = msgspec.structs.replace(values, bootstrap=msgspec.structs.replace(values.bootstrap, peers=peers))
+    return replace(settings, values=values, origins=origins)
+
+
+def ticket_of(settings: Settings) -> CooeeTicket | None:
+    """The ticket among the settings, if there is one."""
+    token = settings.values.cluster.ticket
+    return from_token(token).ticket if token else None
+
+
+def host_facts() -> str:
+    """What kind of machine this is, in a line for whoever approves it."""
+    cores = cpu_count() or 1
+    return f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores > 1)}, {platform.node().split('.')[0]}"

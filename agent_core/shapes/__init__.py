@@ -7,7 +7,7 @@ from agent_core.shapes.base import Shape
 from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
 from agent_core.shapes.election import CertificateCheck, Claim, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
 from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
-from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange
+from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
 from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
@@ -45,6 +45,7 @@ __all__ = [
     "Room",
     "RoomView",
     "RosterChange",
+    "RosterDone",
     "ScoreParts",
     "Shape",
     "SignedVote",
@@ -53,6 +54,7 @@ __all__ = [
     "Stances",
     "Status",
     "TermInfo",
+    "Ticket",
     "Traffic",
     "Verification",
     "Version",
@@ -60,4 +62,5 @@ __all__ = [
     "VoteRequest",
     "VoterInfo",
     "Voters",
+    "WaitingInfo",
 ]

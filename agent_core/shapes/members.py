@@ -34,6 +34,7 @@ class MemberInfo(Shape, frozen=True, kw_only=True):
     entries: int
     revoked: bool
     you: bool
+    evicted: bool = False  #: away for too long; it may be admitted again
 
 
 class RosterChange(Shape, frozen=True, kw_only=True):
@@ -56,3 +57,31 @@ class Moved(Shape, frozen=True, kw_only=True):
     cluster_id: str
     left: str  #: id of the cluster it left; empty if none
     text: str
+
+
+class WaitingInfo(Shape, frozen=True, kw_only=True):
+    """A newcomer that waits for a person's approval. All of it is its own word but the peer id."""
+
+    peer_id: str
+    agent_id: str
+    role: str
+    kind: str
+    since: str
+    host: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+class Ticket(Shape, frozen=True, kw_only=True):
+    """An invitation for one newcomer. ``token`` is a secret until it is used or expires."""
+
+    token: str
+    expires_at: str
+    role: str = ""
+
+
+class RosterDone(Shape, frozen=True, kw_only=True):
+    """A change of the roster that was committed."""
+
+    text: str
+    act: int  #: number of the act; 0 where none was needed
+    peer_id: str = ""

@@ -70,7 +70,7 @@ class Attention(Shape, frozen=True, kw_only=True):
 
     id: str
     at: str
-    kind: str  #: vote, escalation, mention, minority, degraded, fork, secret
+    kind: str  #: vote, approval, escalation, mention, minority, degraded, fork, secret
     text: str
     target: str  #: where enter leads: decision:<id>, room:<id>, election, members, log
     urgent: bool = False

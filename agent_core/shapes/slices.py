@@ -10,7 +10,7 @@ from agent_core.shapes.base import Shape
 from agent_core.shapes.decisions import Decision
 from agent_core.shapes.election import Election
 from agent_core.shapes.hmmm import Room, RoomView
-from agent_core.shapes.members import MemberInfo, PeerInfo
+from agent_core.shapes.members import MemberInfo, PeerInfo, WaitingInfo
 from agent_core.shapes.records import Attention, LogEntry, Traffic
 from agent_core.shapes.status import Status
 from agent_core.shapes.ucxl import AddressInfo
@@ -32,6 +32,7 @@ STATE_SLICES: dict[str, Any] = {
     "election": Election,
     "members": tuple[MemberInfo, ...],
     "peers": tuple[PeerInfo, ...],
+    "waiting": tuple[WaitingInfo, ...],
     "rooms": tuple[Room, ...],
     "decisions": tuple[Decision, ...],
     "ucxl": tuple[AddressInfo, ...],

@@ -57,6 +57,7 @@ class Status(Shape, frozen=True, kw_only=True):
     mode: str  #: owned or daemon
     sessions: int = 0
     voter: bool = False
+    policy: str = ""  #: how newcomers are admitted: open, invite, approve
     lone: bool = False  #: a cluster of one
     offline: bool = False  #: folded from the store, no node runs
     as_of: str = ""

@@ -138,7 +138,7 @@ class SimulatedNetwork:
     def reject(self, peer_id: str) -> None:
         self.rejected[peer_id] += 1
 
-    async def disconnect(self, peer_id: str) -> None:
+    async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         await trio.lowlevel.checkpoint()
         self._world.close(self._peer_id, peer_id)
 

@@ -87,7 +87,7 @@ class World:
         for name in names(count):
             rate = self.rng.uniform(*RATES)
             self.nodes[name] = Node(self, name, cluster, feed, rate, self.rng.uniform(0, 1e6))
-        self.load = Load(self)
+        self.load = Load(self, revokes=seed % 4 == 3)
 
     # --- the heap -----------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,10 @@ class Checker:
         leader = leaders[0]
         if leader.chain.committed[-1].term != leader.machine.term:
             self._fail(f"{leader.peer_id} leads term {leader.machine.term} and commits nothing")
+        roster = leader.chain.roster
+        assert roster is not None
+        # Nobody owes a revoked node anything.
+        nodes = [n for n in nodes if roster.is_member(n.peer_id)]
         for node in nodes:
             node.results_seen.clear()
             self.results(node)

@@ -10,7 +10,8 @@ from agent_core import clock
 from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, ActKind, CommitData, ack_message
 from agent_core.feeds.model import Draft, Entry, new_header
 from agent_core.roster.fold import GenesisPayload, MemberPayload, VoterPayload
-from agent_core.roster.model import Member, Policy
+from agent_core.roster.model import Authority, Member, Policy
+from agent_core.roster.warrants import Verb, Warrant
 
 #: Unix milliseconds at virtual time zero.
 EPOCH_MS = 1_700_000_000_000
@@ -52,6 +53,12 @@ class FakeVerifier:
         return signature == peer_id.encode() + b"|" + message
 
 
+def warrant(by: str, cluster: str, at_ms: int, verb: Verb, target: str) -> Warrant:
+    """Somebody's word that something is to be done."""
+    asked = Warrant(by=by, at_ms=at_ms, verb=verb, target=target)
+    return msgspec.structs.replace(asked, signature=FakeSigner(by, Counted()).sign(asked.message(cluster)))
+
+
 def make_entry(author: str, seq: int, at_ms: int, draft: Draft, epoch: int = 0) -> Entry:
     """The author's next entry."""
     entry, _ = new_header(draft, author=author, epoch=epoch, seq=seq, hlc=clock.pack(at_ms), salt=b"\0" * 16)
@@ -83,7 +90,7 @@ def founded(count: int) -> tuple[str, tuple[Entry, ...]]:
         random="00" * 32,
         network="search",
         policy=Policy.OPEN,
-        founder=Member(peer_id=founder, agent_id=founder, may_vote=True),
+        founder=Member(peer_id=founder, agent_id=founder, may_vote=True, authority=Authority.MASTER),
     )
     genesis = ActData(cluster="", term=0, number=0, kind=ActKind.GENESIS, payload=raw(first))
     prev = cluster = put(ACT, genesis).hash.hex()

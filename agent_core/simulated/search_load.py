@@ -10,9 +10,10 @@ from agent_core.decisions.model import DECISION_PROPOSE, DECISION_VOTE, ClosePay
 from agent_core.election.acts import ActKind
 from agent_core.feeds.model import Draft, Head
 from agent_core.hmmm.model import HMMM_MESSAGE, Intent, MessageData, Stance
-from agent_core.roster.fold import PolicyPayload, VoterPayload
+from agent_core.roster.fold import PolicyPayload, RevokePayload, VoterPayload
 from agent_core.roster.model import Policy
-from agent_core.simulated.search_fakes import EPOCH_MS
+from agent_core.roster.warrants import Verb, Warrant
+from agent_core.simulated.search_fakes import EPOCH_MS, warrant
 
 if TYPE_CHECKING:
     from agent_core.simulated.search import World
@@ -28,10 +29,12 @@ class Load:
 
     Args:
         world: where.
+        revokes: whether a voter is revoked along the way.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, revokes: bool = False) -> None:
         self._world = world
+        self._revokes = revokes
 
     def start(self) -> None:
         """Begin."""
@@ -96,9 +99,23 @@ class Load:
             return ActKind.VOTER_ADD, VoterPayload(peer_id=world.rng.choice(outside))
         # One at a time, so that three are left: of two, one whose home is restored would be one too many.
         settled = node.machine.reign is not None and not node.machine.reign.queue and not node.machine.log.suffix
+        if self._revokes and len(voters) > 4 and settled:
+            self._revokes = False
+            victim = max(v for v in voters if v != next(iter(world.nodes)))
+            cut = tuple(
+                Head(author=a, epoch=e, size=len(f), root="") for (a, e), f in node.store.items() if a == victim
+            )
+            revoked = RevokePayload(peer_id=victim, heads=cut, warrant=self._asked(node, Verb.REVOKE, victim))
+            return ActKind.MEMBER_REVOKE, revoked
         if roll < 0.15 and len(voters) > 3 and settled:
             return ActKind.VOTER_REMOVE, VoterPayload(peer_id=world.rng.choice(voters))
         if roll < 0.4 and decisions:
             cut = tuple(Head(author=a, epoch=e, size=len(f), root="") for (a, e), f in sorted(node.store.items()))
             return ActKind.DECISION_CLOSE, ClosePayload(decision=world.rng.choice(decisions), cut=cut)
-        return ActKind.POLICY, PolicyPayload(policy=world.rng.choice(list(Policy)))
+        policy = world.rng.choice(list(Policy))
+        return ActKind.POLICY, PolicyPayload(policy=policy, warrant=self._asked(node, Verb.POLICY, policy.value))
+
+    def _asked(self, node: Node, verb: Verb, target: str) -> Warrant:
+        """The founder, who has authority ``master``, asks for it."""
+        at_ms = EPOCH_MS + int(self._world.now * 1000)
+        return warrant(next(iter(self._world.nodes)), node.cluster, at_ms, verb, target)

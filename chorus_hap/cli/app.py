@@ -30,8 +30,15 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("status", "status", "who you are, who leads, whom you reach"),
     Command("peers", "members", "live connections"),
-    Command("members", "members", "the enrolled members of the cluster, and how they came: log", group=True),
-    Command("cluster", "cluster", "where this home belongs: join, recover, share", group=True),
+    Command(
+        "members",
+        "members",
+        "who belongs to the cluster: invite, pending, approve, refuse, revoke, evict, promote, demote, log",
+        group=True,
+    ),
+    Command(
+        "cluster", "cluster", "where this home belongs, and how one gets in: join, recover, share, policy", group=True
+    ),
     Command("election", "election", "who leads: show, why, verify, watch, trigger, resign", group=True),
     Command("hmmm", "hmmm", "rooms and messages: rooms, show, post, watch", group=True),
     Command("decisions", "decisions", "list, show, propose, vote, withdraw, watch", group=True),

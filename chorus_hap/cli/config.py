@@ -31,7 +31,8 @@ def show(
     if not chosen:
         names = [s.name for s in known]
         raise InvalidInput(f"There is no setting {key!r}.", nearest(key, names) or "Leave it out to see all.")
-    values: dict[str, Any] = {s.name: getattr(getattr(settings.values, s.section), s.key) for s in chosen}
+    values: dict[str, Any] = {s.name: settings.value(s.name) for s in chosen}
+    values |= {s.name: "(set, not shown)" for s in chosen if s.secret and values[s.name]}
     if run.out.json:
         run.out.data({n: {"value": v, "origin": settings.origins[n]} for n, v in values.items()} if origin else values)
     else:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import typer
 
-from agent_core.shapes import MemberInfo, PeerInfo, RosterChange
+from agent_core.errors import InvalidInput, Refused
+from agent_core.shapes import MemberInfo, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.output import Cell, clean, one_line, span, when
-from chorus_hap.cli.run import here
+from chorus_hap.cli.run import Run, here
 
 
 def peers(context: typer.Context) -> None:
@@ -98,9 +102,148 @@ def log(context: typer.Context) -> None:
     )
 
 
+_WHO = typer.Argument(help="name of the member, or the end of its peer id")
+_REASON = typer.Option("", "--reason", metavar="TEXT", help="why, for everybody to read")
+_YES = typer.Option(False, "--yes", help="don't ask first")
+
+
+@app.command()
+def invite(
+    context: typer.Context,
+    expires: str = typer.Option("1h", "--expires", metavar="TIME", help="for how long it is good: 90s, 30m, 1h, 2d"),
+    role: str = typer.Option(
+        "", "--for-role", metavar="ROLE", help="the role it is for; any by default (--role says the same)"
+    ),
+) -> None:
+    """Print a ticket that admits one newcomer; it is a secret until it is used or expires."""
+    run = here(context)
+    ticket = run.change(Ticket, "members.invite", expires_s=_seconds(expires), role=role or run.options.role)
+    if run.out.json:
+        run.out.data(ticket)
+        return
+    run.out.line(ticket.token)
+    run.out.say(f"It admits one newcomer until {when(ticket.expires_at)}. On the new machine:")
+    run.out.say("  chorus-hap --ticket TICKET            the console, for a person")
+    run.out.say("  chorus-hap --daemon --ticket TICKET   a node, for an agent")
+    run.out.say("or put it into CHORUS_CLUSTER_TICKET. Hand it over in private: whoever has it can come in.")
+
+
+@app.command()
+def pending(context: typer.Context) -> None:
+    """Print the newcomers that wait for approval."""
+    run = here(context)
+    found = run.read(tuple[WaitingInfo, ...], "members.pending")
+    if run.out.json:
+        for who in found:
+            run.out.data(who)
+        return
+    run.out.table(
+        ("agent", "peer", "role", "kind", "waits since", "host"),
+        (
+            (
+                Cell(clean(w.agent_id), "name"),
+                w.peer_id[-6:],
+                clean(w.role),
+                w.kind,
+                when(w.since),
+                clean(w.host) or "-",
+            )
+            for w in found
+        ),
+        "Nobody waits for approval.",
+    )
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    id: str = typer.Argument(help="name of the newcomer, or the end of its peer id"),
+    reason: str = _REASON,
+) -> None:
+    """Let a newcomer in that waits for approval."""
+    change_roster(here(context), "members.approve", id=id, reason=reason)
+
+
+@app.command()
+def refuse(
+    context: typer.Context,
+    id: str = typer.Argument(help="name of the newcomer, or the end of its peer id"),
+    reason: str = _REASON,
+) -> None:
+    """Turn a newcomer away that waits for approval."""
+    change_roster(here(context), "members.refuse", id=id, reason=reason)
+
+
+@app.command()
+def revoke(context: typer.Context, id: str = _WHO, reason: str = _REASON, yes: bool = _YES) -> None:
+    """Cut a member off for good; what it wrote so far stands, and nothing it writes afterwards counts."""
+    run = here(context)
+    _ask(run, f"Revoke {id}? Its identity never comes back.", yes)
+    change_roster(run, "members.revoke", id=id, reason=reason)
+
+
+@app.command()
+def evict(context: typer.Context, id: str = _WHO, reason: str = _REASON, yes: bool = _YES) -> None:
+    """Take a member that is away off the roster; when it is back it may be admitted again."""
+    run = here(context)
+    _ask(run, f"Evict {id}? It has to be admitted again when it comes back.", yes)
+    change_roster(run, "members.evict", id=id, reason=reason)
+
+
+@app.command()
+def promote(context: typer.Context, id: str = _WHO, reason: str = _REASON) -> None:
+    """Make a member a voter."""
+    change_roster(here(context), "members.promote", id=id, reason=reason)
+
+
+@app.command()
+def demote(context: typer.Context, id: str = _WHO, reason: str = _REASON) -> None:
+    """Take a voter's vote away, until it is promoted again by hand."""
+    change_roster(here(context), "members.demote", id=id, reason=reason)
+
+
+def change_roster(run: Run, method: str, **params: Any) -> None:
+    """Have the roster changed, and print what became of it."""
+    done = run.change(RosterDone, method, **params)
+    if run.out.json:
+        run.out.data(done)
+    else:
+        run.out.line(clean(done.text) + (f" Act {done.act}." if done.act else ""))
+
+
+def _ask(run: Run, question: str, yes: bool) -> None:
+    """Ask before what can't be undone; where nobody can answer, ``--yes`` must have been said.
+
+    Raises:
+        Refused: it wasn't confirmed.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty() or run.out.json:
+        raise Refused("This can't be undone, and nobody is here to confirm it.", "Say so with --yes.")
+    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("Nothing was changed.")
+
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(text: str) -> float:
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text.strip()[len(number) :].strip() or "s"
+    try:
+        return float(number) * _UNITS[unit]
+    except (ValueError, KeyError) as exc:
+        raise InvalidInput(f"{text[:40]!r} is no length of time.", "For example 90s, 30m, 1h or 2d.") from exc
+
+
 def _presence(member: MemberInfo) -> Cell:
     if member.revoked:
         return Cell("revoked", "bad")
+    if member.evicted:
+        return Cell("evicted", "warn")
     if member.you:
         return Cell("here")
     return Cell("online", "good") if member.online else Cell("away", "dim")

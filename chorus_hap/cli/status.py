@@ -25,6 +25,7 @@ def status(context: typer.Context) -> None:
             ("state", _state(now)),
             ("leader", leader_words(now)),
             ("voters", voters_words(now)),
+            ("admission", now.policy or "-"),
             ("peers", str(now.peers)),
             ("entries", str(now.entries)),
             ("up", "no node runs" if now.offline else f"{span(now.uptime_s)}, {now.mode}, version {now.version}"),

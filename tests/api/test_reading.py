@@ -33,13 +33,17 @@ def test_every_operation_of_the_brief_is_there_once() -> None:
         *("decisions.list", "decisions.show", "decisions.propose", "decisions.vote", "decisions.withdraw"),
         *("ucxl.get", "ucxl.put", "ucxl.delete", "ucxl.ls", "ucxl.log", "ucxl.diff", "ucxl.stage", "ucxl.fetch"),
         *("log.tail", "log.verify", "log.purge", "log.prove", "log.export"),
-        *("cluster.join", "cluster.recover", "cluster.share"),
+        *("cluster.join", "cluster.recover", "cluster.share", "cluster.policy"),
+        *("members.invite", "members.pending", "members.approve", "members.refuse"),
+        *("members.revoke", "members.evict", "members.promote", "members.demote"),
     }
     changing = {name for name, found in OPERATIONS.items() if found.changes}
     assert changing == {
         *("election.trigger", "election.resign", "hmmm.post", "ucxl.put", "ucxl.stage", "ucxl.delete", "log.purge"),
         *("decisions.propose", "decisions.vote", "decisions.withdraw"),
-        *("cluster.join", "cluster.recover", "cluster.share"),
+        *("cluster.join", "cluster.recover", "cluster.share", "cluster.policy"),
+        *("members.invite", "members.approve", "members.refuse"),
+        *("members.revoke", "members.evict", "members.promote", "members.demote"),
     }
     assert all(found.doc for found in OPERATIONS.values())
 

@@ -198,7 +198,7 @@ def test_a_leader_gets_no_act_acknowledged_that_it_writes_in_another_name() -> N
             term=voter.machine.term,
             number=log.number + 1,
             prev=log.hash,
-            kind=ActKind.POLICY,
+            kind="note",
             payload=msgspec.Raw(b'{"policy":"invite"}'),
         )
         raw = make_entry(author, 900, EPOCH_MS, Draft(ACT, data)).raw

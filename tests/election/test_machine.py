@@ -130,7 +130,7 @@ def test_a_claim_is_dropped_the_instant_the_mesh_is_rebuilt() -> None:
 
 def test_a_resigning_leader_names_a_voter_that_holds_its_last_act() -> None:
     world, node = led(5)
-    assert propose(node, ActKind.POLICY, POLICY) is not None
+    assert propose(node, "note", POLICY) is not None
     world.run_until(world.now + 1)
     named = node.machine.successor(node.local())
     term = node.machine.term
@@ -172,7 +172,7 @@ def test_a_restored_home_has_no_vote_until_it_is_promoted_again() -> None:
     third = next(n for n in others(world, node) if n is not restored)
     world.faults.crash(third, 1)
     world.run_until(world.now + 0.5)
-    assert propose(node, ActKind.POLICY, POLICY) is None or node.chain.tip_number == restored.chain.tip_number
+    assert propose(node, "note", POLICY) is None or node.chain.tip_number == restored.chain.tip_number
     world.run_until(world.now + 40)
     assert {v: t for v, _, t in world.check.votes if v == restored.peer_id} == before
     now = leader(world)
@@ -226,18 +226,18 @@ def test_an_act_of_a_lost_leader_is_void_or_committed_everywhere_alike() -> None
     world, node = led()
     world.faults.notice_s = 0.5
     world.faults.cut(node, world.rng, alone=True, for_s=1000.0)
-    propose(node, ActKind.POLICY, POLICY)
+    propose(node, "note", POLICY)
     world.run_until(world.now + 25)
     assert leader(world) is not node
     world.mend()
     world.run_until(world.now + 10)
     assert len({n.chain.canonical() for n in world.nodes.values()}) == 1
-    assert all(a.kind != ActKind.POLICY for a in node.chain.committed)
+    assert all(a.kind != "note" for a in node.chain.committed)
 
 
 def test_an_act_the_feed_refuses_ends_the_term() -> None:
     _, node = led()
-    propose(node, ActKind.POLICY, POLICY)
+    propose(node, "note", POLICY)
     reign = node.machine.reign
     assert reign is not None
     assert reign.appending is not None
@@ -248,7 +248,7 @@ def test_an_act_the_feed_refuses_ends_the_term() -> None:
 def test_what_was_committed_just_before_a_crash_is_in_a_feed_after_it() -> None:
     world, node = led()
     follower = others(world, node)[0]
-    propose(node, ActKind.POLICY, POLICY)
+    propose(node, "note", POLICY)
     appended = node._append_commit
     node._append_commit = lambda data: None  # type: ignore[method-assign]  # ends between the proof and its entry
     world.run_until(world.now + 1)

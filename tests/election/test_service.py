@@ -29,19 +29,19 @@ async def test_a_lone_founder_leads_at_once(nursery: trio.Nursery, autojump_cloc
     assert trio.current_time() < 1
     with pytest.raises(Refused, match="only voter"):
         await only.service.resign()
-    act = await only.service.propose("policy", POLICY)
+    act = await only.service.propose("note", POLICY)
     assert only.held.committed[-1].hash == act.hash
     nursery.cancel_scope.cancel()
 
 
 async def test_an_act_is_committed_on_all(nursery: trio.Nursery, autojump_clock: object) -> None:
     _, voters = await a_cluster(nursery, 3, DEFAULTS)
-    act = await voters[0].service.propose("policy", POLICY)
+    act = await voters[0].service.propose("note", POLICY)
     took = await until(lambda: all(v.held.tip_number == act.number for v in voters))
     assert took < 0.1
     assert len({v.held.canonical() for v in voters}) == 1
     with pytest.raises(NotLeader):
-        await voters[1].service.propose("policy", POLICY)
+        await voters[1].service.propose("note", POLICY)
     nursery.cancel_scope.cancel()
 
 
@@ -50,7 +50,7 @@ async def test_a_killed_leader_is_replaced_in_about_a_second(
     nursery: trio.Nursery, autojump_clock: object, count: int
 ) -> None:
     _, voters = await a_cluster(nursery, count, DEFAULTS)
-    acked = await voters[0].service.propose("policy", POLICY)
+    acked = await voters[0].service.propose("note", POLICY)
     term = voters[1].service.snapshot().term
     voters[0].kill()
     took = await until(lambda: len(leaders(voters[1:])) == 1)
@@ -68,7 +68,7 @@ async def test_a_killed_node_comes_back_and_catches_up(nursery: trio.Nursery, au
     await until(lambda: len(leaders(voters[1:])) == 1)
     (new,) = leaders(voters[1:])
     await until(lambda: new.held.committed[-1].term == new.service.snapshot().term)
-    act = await new.service.propose("policy", POLICY)
+    act = await new.service.propose("note", POLICY)
     await voters[0].start(nursery)
     await until(lambda: voters[0].held.tip_number >= act.number and voters[0].service.leader == new.peer_id)
     assert leaders(voters) == [new]
@@ -107,7 +107,7 @@ async def test_without_a_majority_nobody_leads_and_views_say_so(nursery: trio.Nu
     voters[2].kill()
     await until(lambda: not voters[0].service.leading)
     with pytest.raises(NotLeader):
-        await voters[0].service.propose("policy", POLICY)
+        await voters[0].service.propose("note", POLICY)
     await until(lambda: voters[0].service.snapshot().state == "no_quorum", 10)
     ctx = ViewContext(me=voters[0].peer_id, chain=voters[0].held, bodies=_NoBodies(), now_ms=0)
     view = voters[0].service.view(ctx)
@@ -123,7 +123,7 @@ async def test_a_silent_majority_ends_the_claim_before_it_may_elect(
     world, voters = await a_cluster(nursery, 3, FAST)
     world.partition([[voters[0].peer_id], [v.peer_id for v in voters[1:]]])
     with pytest.raises((NoQuorum, NotLeader)):
-        await voters[0].service.propose("policy", POLICY)
+        await voters[0].service.propose("note", POLICY)
     await until(lambda: len(leaders(voters[1:])) == 1)
     assert leaders(voters) == leaders(voters[1:])
     nursery.cancel_scope.cancel()
@@ -169,7 +169,7 @@ async def test_a_voter_with_a_full_disk_votes_again_when_there_is_room(
     nursery: trio.Nursery, autojump_clock: object
 ) -> None:
     _, (first, second, third) = await a_cluster(nursery, 3, FAST)
-    acked = await first.service.propose("policy", POLICY)
+    acked = await first.service.propose("note", POLICY)
     second.disk.full = True
     first.kill()
     await trio.sleep(10)
@@ -190,6 +190,6 @@ async def test_after_a_crash_the_next_run_takes_part_again(nursery: trio.Nursery
         voter.scope = trio.CancelScope()
         await nursery.start(voter._run)
     await until(lambda: len(leaders([first, second, third])) == 1)
-    act = await leaders([first, second, third])[0].service.propose("policy", POLICY)
+    act = await leaders([first, second, third])[0].service.propose("note", POLICY)
     await until(lambda: all(voter.held.tip_number >= act.number for voter in (first, second, third)))
     nursery.cancel_scope.cancel()

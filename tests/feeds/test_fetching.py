@@ -78,7 +78,7 @@ async def misbehaving(
     async def serve(stream: Stream) -> None:
         with suppress(StreamClosed):
             while True:
-                found = protocol.answer(author.feeds.store, lambda name: True, protocol.decode(await stream.receive()))
+                found = protocol.answer(author.feeds, protocol.decode(await stream.receive()))
                 if isinstance(found, protocol.Range):
                     if answer is None:
                         await trio.sleep_forever()

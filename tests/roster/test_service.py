@@ -10,11 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from agent_core.errors import ConfigError
 from agent_core.network import StreamClosed
 from agent_core.roster.admission import decode, encode, signed_enrol
 from agent_core.roster.meeting import MAX_OF_ONE, PROTOCOL
-from agent_core.roster.model import Authority, Kind, Policy, VoterUse, YieldData
+from agent_core.roster.model import Authority, Kind, VoterUse, YieldData
 from agent_core.roster.service import RosterService
 from agent_core.roster.settings import Applicant
 from agent_core.simulated.world import SimulatedWorld
@@ -290,11 +289,6 @@ async def test_leaving_without_a_leader_gives_up_in_time(clusters: Clusters, aut
     await until(lambda: voters(a) == {"a", "p"})
     clusters.world.crash(a.peer_id)
     assert not await p.take_leave(3)
-
-
-async def test_policies_of_later_versions_are_said_to_be_absent(clusters: Clusters, autojump_clock: MockClock) -> None:
-    with pytest.raises(ConfigError, match="not in this version"):
-        await clusters.start("a", policy=Policy.INVITE)
 
 
 # --- hostile peers ----------------------------------------------------------------------------------------------------

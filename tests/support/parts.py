@@ -17,6 +17,7 @@ from agent_core.errors import ChorusError, NotLeader
 from agent_core.feeds.model import Entry, EntryKey, Head, Missing
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.roster.model import Authority, Member, Roster
+from agent_core.roster.warrants import Verb
 from agent_core.shapes import Election, Finding, Leader, Moved, Posted, Staged, Status, Verification, Voters
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.views import ViewContext
@@ -167,6 +168,7 @@ class FakeNode:
             ),
             election=self,
             moving=self,
+            roster=self,
             rooms=self,
             decisions=self,
             addresses=self,
@@ -229,6 +231,14 @@ class FakeNode:
 
     def successor(self) -> str:
         return "bob"
+
+    def invite(self, expires_s: float, role: str, addresses: Sequence[str]) -> tuple[str, int]:
+        self.calls.append(("invite", (expires_s, role, tuple(addresses)), None))
+        return "chorus-ticket-abc", NOW_MS
+
+    async def ask(self, verb: Verb, target: str, reason: str) -> int:
+        self.calls.append((verb.value, (target, reason), None))
+        return 7
 
     def holders(self, key: EntryKey) -> int:
         return self.holding

@@ -136,7 +136,7 @@ class MemoryNetwork:
     def reject(self, peer_id: str) -> None:
         self.rejected[peer_id] += 1
 
-    async def disconnect(self, peer_id: str) -> None:
+    async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         self._mesh.cut(self._peer_id, peer_id)
 
 

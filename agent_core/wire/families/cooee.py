@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -28,6 +28,10 @@ _CLUSTER = "5f" * 32
 _SIGNATURE = bytes(range(64))
 
 
+#: What a member may ask of the leader.
+Asked: TypeAlias = Literal["approve", "refuse", "revoke", "evict", "promote", "demote", "policy"]
+
+
 class FeedHead(Payload, frozen=True):
     """How much of one epoch of a feed somebody holds."""
 
@@ -35,6 +39,29 @@ class FeedHead(Payload, frozen=True):
     epoch: Count
     size: Count
     root: Hash = ""
+
+
+class CooeeTicket(Payload, frozen=True):
+    """An invitation by a member that may invite: whoever bears it first is admitted, until it expires. Signed by the inviter."""
+
+    cluster: Hash
+    by: PeerId
+    nonce: Hash
+    expires_ms: Count
+    role: Name = ""  #: the role it is for; empty for any
+    signature: Annotated[bytes, Meta(max_length=128)] = b""
+
+
+class CooeeWaiting(Payload, frozen=True):
+    """A newcomer that waits for a person's approval, as the leader tells the members."""
+
+    peer_id: PeerId
+    agent_id: Name
+    role: Name
+    kind: Literal["human", "agent"]
+    since_ms: Count
+    host: Line = ""
+    capabilities: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
 
 
 class CooeeHello(Payload, frozen=True):
@@ -51,6 +78,7 @@ class CooeeHello(Payload, frozen=True):
     at_ms: Count = 0  #: the clock this is said by, Unix milliseconds
     doubt: Name = ""  #: mark of a loss of memory: no vote until a promotion names it
     replaces: Hash = ""  #: the cluster whose place this one took, after it lost its majority
+    waiting: Annotated[tuple[CooeeWaiting, ...], Meta(max_length=32)] = ()  #: the leader's word, to members only
 
 
 class CooeeEnrol(Payload, frozen=True):
@@ -67,6 +95,21 @@ class CooeeEnrol(Payload, frozen=True):
     voter_use: Literal["full", "spare", "never"] = "never"
     capabilities: Names = ()
     models: Names = ()
+    host: Line = ""  #: what kind of machine it runs on, for whoever approves
+    ticket: CooeeTicket | None = None
+    hops: Annotated[int, Meta(ge=0, le=8)] = 0
+    signature: Annotated[bytes, Meta(max_length=64)] = b""
+
+
+class CooeeAsk(Payload, frozen=True):
+    """A member asks the leader for a change of the roster. Signed: the act that comes of it shows everybody who asked."""
+
+    cluster: Hash
+    by: PeerId
+    at_ms: Count
+    verb: Asked
+    target: Name  #: a peer id; for ``policy`` its name
+    reason: Line = ""
     hops: Annotated[int, Meta(ge=0, le=8)] = 0
     signature: Annotated[bytes, Meta(max_length=64)] = b""
 
@@ -84,7 +127,7 @@ class CooeeLeave(Payload, frozen=True):
 class CooeeReply(Payload, frozen=True):
     """What became of it. ``heads`` are the feeds that hold the genesis and the acts, so that the newcomer can begin."""
 
-    status: Literal["admitted", "done", "pending", "refused", "redirect"]
+    status: Literal["admitted", "done", "pending", "waiting", "refused", "redirect"]
     cluster: Hash = ""
     act: Count = 0
     message: Line = ""
@@ -179,6 +222,19 @@ FAMILY = Family(
                 signature=_SIGNATURE,
             ),
             "{agent_id} asks to enrol in {cluster:.8}",
+        ),
+        MessageType(
+            "cooee.ask",
+            CooeeAsk(
+                cluster=_CLUSTER,
+                by=_ME,
+                at_ms=1_767_225_600_000,
+                verb="revoke",
+                target=_ME,
+                reason="its key was copied",
+                signature=_SIGNATURE,
+            ),
+            "{by} asks: {verb} {target} {reason}",
         ),
         MessageType(
             "cooee.leave",
