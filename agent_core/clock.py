@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 #: An HLC in its text form: 12 hex digits of Unix milliseconds, a dot, 4 hex digits of counter. Text order is time order.
@@ -70,8 +71,12 @@ def boottime_s() -> float:
 def rfc3339(ms: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC with milliseconds; what no calendar can write is the last instant of 9999."""
     seconds, millis = divmod(min(ms, _LAST_MS), 1000)
-    at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=millis * 1000)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(seconds)}.{millis:03}Z"
+
+
+@lru_cache(maxsize=64)  # what is written is mostly of this very second
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def parse_rfc3339(text: str) -> int:

@@ -134,7 +134,10 @@ def decode_data(envelope: Envelope, schema: type[msgspec.Struct]) -> msgspec.Str
 
 def one_line(text: str, limit: int = 200) -> str:
     """Somebody else's text, safe to print in one line: control and formatting characters become spaces."""
-    return "".join(c if c.isprintable() else " " for c in text[: 2 * limit]).strip()[:limit]
+    text = text[: 2 * limit]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text.strip()[:limit]
 
 
 def _version(payload: bytes) -> int:

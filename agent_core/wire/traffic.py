@@ -76,4 +76,6 @@ def _raw(payload: bytes) -> str:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         pretty = payload
     text = pretty[:MAX_RAW].decode("utf-8", "replace")
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
