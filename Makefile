@@ -71,7 +71,7 @@ soak: install ## five daemons and 50 durable posts a second for MINUTES (60): do
 	@$(BIN)/python -m bench.soak --minutes $(if $(MINUTES),$(MINUTES),60)
 
 bench-feeds: install ## durable appends and catching up in figures, Hypercore's beside them; ends with JSON
-	@$(BIN)/python -m bench.feeds
+	@$(BIN)/python -m bench.feeds --with-start
 
 loss: install ## a fifth of the gossip lost, in many simulated meshes and between real daemons; ends with JSON
 	@$(BIN)/python -m bench.loss

@@ -1,6 +1,6 @@
 """Feeds in figures, beside Hypercore's on the same disk: durable appends, and how quickly a late node catches up. Prints JSON.
 
-    python -m bench.feeds [--seconds 2] [--entries 100000] [--without-hypercore]
+    python -m bench.feeds [--seconds 2] [--entries 100000] [--without-hypercore] [--with-start]
 
 Bodies have 256 bytes. An append counts when it is durable: in SQLite's write-ahead log, synced. Hypercore hands its blocks to
 RocksDB, which writes them to the operating system and syncs none of them: what it appended since is lost when the machine loses power,
@@ -77,19 +77,20 @@ async def appends(folder: Path, seconds: float, *, callers: int, batch: int) -> 
             now = time.perf_counter()
             worst_gap, last = max(worst_gap, now - last - 0.001), now
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
             for _ in range(callers):
                 nursery.start_soon(call)
-    took = time.perf_counter() - start
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
     stats = feeds.statistics()
     feeds.store.close()
     return {
         "callers": callers,
         "batch": batch,
         "entries_per_s": round(stats.appended / took),
+        "entries_per_cpu_s": round(stats.appended / cpu),
         "commits_per_s": round(stats.commits / took),
         "wait_median_ms": round(statistics.median(waits) * 1000, 2),
         "event_loop_worst_gap_ms": round(worst_gap * 1000, 1),
@@ -261,7 +262,14 @@ async def latency(folder: Path, rounds: int = 100) -> dict[str, float]:
     return {"median_ms": round(statistics.median(times) * 1000, 2), "worst_ms": round(max(times) * 1000, 1)}
 
 
-async def main(seconds: float, entries: int, with_hypercore: bool) -> None:
+def starts() -> object:
+    """What a start costs with a history of ten and a hundred thousand entries (``bench/start.py``)."""
+    command = [sys.executable, "-m", "bench.start", "--entries", "10000", "100000", "--runs", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+async def main(seconds: float, entries: int, with_hypercore: bool, with_start: bool) -> None:
     random.seed(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -291,6 +299,8 @@ async def main(seconds: float, entries: int, with_hypercore: bool) -> None:
             "naive_one_signature_an_entry": naive(source, entries),
         }
         figures["held_by_another"] = await latency(folder)
+    if with_start:
+        figures["start"] = starts()
     print(json.dumps(figures, indent=2))
 
 
@@ -299,9 +309,10 @@ if __name__ == "__main__":
     arguments.add_argument("--seconds", type=float, default=2.0, help="length of each append run")
     arguments.add_argument("--entries", type=int, default=100_000, help="entries to catch up")
     arguments.add_argument("--without-hypercore", action="store_true", help="only this program's figures")
+    arguments.add_argument("--with-start", action="store_true", help="what a start costs, too")
     arguments.add_argument("--serve", nargs=2, metavar=("N", "STORE"), help=argparse.SUPPRESS)
     chosen = arguments.parse_args()
     if chosen.serve:
         trio.run(serve, int(chosen.serve[0]), Path(chosen.serve[1]))
     else:
-        trio.run(main, chosen.seconds, chosen.entries, not chosen.without_hypercore)
+        trio.run(main, chosen.seconds, chosen.entries, not chosen.without_hypercore, chosen.with_start)

@@ -19,7 +19,7 @@ from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Pending, Writer
 
 #: Drafts in one commit: making that many entries keeps the event loop for some 10 ms.
-MAX_BATCH = 512
+MAX_BATCH = 1000
 
 
 class Appending:
