@@ -19,6 +19,7 @@ from agent_core.budget import Bucket
 from agent_core.errors import StoreError, VerificationFailed
 from agent_core.feeds.model import EntryKey
 from agent_core.network import Network, Offence, Stream, StreamClosed
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Exchange:
         self._serving: defaultdict[str, int] = defaultdict(int)
         self._budgets: dict[str, Bucket] = {}
         self.fetched = self.fetched_bytes = self.served = self.served_bytes = self.lies = 0
+        self._sparing = Sparing(log)
         network.handle(PROTOCOL, self.serve)
 
     def members(self) -> list[str]:
@@ -145,7 +147,7 @@ class Exchange:
         except VerificationFailed as exc:
             self.lied(peer_id, Lie(exc.message))
         except StoreError as exc:
-            log.error("blocks: %s can't be answered: %s", peer_id, exc.message)
+            self._sparing.error(f"blocks: peers can't be answered: {exc.message}")
         finally:
             self._serving[peer_id] -= 1
             if not self._serving[peer_id]:

@@ -19,6 +19,7 @@ from agent_core.errors import ChorusError, StoreError
 from agent_core.feeds.model import EntryKey, Missing
 from agent_core.feeds.service import Feeds
 from agent_core.network import StreamClosed
+from agent_core.telemetry.sparing import Sparing
 
 if TYPE_CHECKING:
     from agent_core.blocks.service import BlockSettings
@@ -93,6 +94,7 @@ class Fetcher:
         self._provided: dict[EntryKey, float] = {}
         self._reserved = 0  # bytes that bodies under way may still take
         self._wake = trio.Event()
+        self._sparing = Sparing(log)
         self.provided = self.found = 0
 
     @property
@@ -162,7 +164,7 @@ class Fetcher:
         try:
             await self._fetch(wanted)
         except StoreError as exc:
-            log.error("blocks: a body can't be stored: %s", exc.message)
+            self._sparing.error(f"blocks: a body can't be stored: {exc.message}")
             wanted.why = Missing.NO_ROOM
         except Exception:
             log.exception("blocks: fetching %s failed", wanted.key)

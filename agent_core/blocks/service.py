@@ -20,6 +20,7 @@ from agent_core.errors import ChorusError, TooLarge
 from agent_core.feeds.model import Entry, EntryKey, Missing
 from agent_core.feeds.service import Feeds
 from agent_core.network import Network
+from agent_core.telemetry.sparing import Sparing
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -97,6 +98,7 @@ class Blocks:
         self._found: dict[EntryKey, int] = {}
         self._purged = self._moved = False
         self._news = trio.Event()
+        self._sparing = Sparing(log)
         self._dropped = 0
         self._exchange = Exchange(network, store, self.bodies, feeds.wants)
         self._fetcher = Fetcher(self._exchange, self.bodies, store, feeds, self._settings, self.keep, providers, rng)
@@ -265,7 +267,7 @@ class Blocks:
         try:
             await self._write(functools.partial(self._store.note, found, dict(self.bodies.cursors)))
         except ChorusError as exc:
-            log.error("blocks: what was found couldn't be noted: %s", exc.message)
+            self._sparing.error(f"blocks: what was found couldn't be noted: {exc.message}")
             self._found, self._moved = found | self._found, True
 
     async def _drop(self) -> None:
@@ -275,7 +277,7 @@ class Blocks:
         try:
             self._dropped += await self._write(functools.partial(self._store.forget, gone, keep))
         except ChorusError as exc:
-            log.error("blocks: what was purged couldn't be dropped yet: %s", exc.message)
+            self._sparing.error(f"blocks: what was purged couldn't be dropped yet: {exc.message}")
             return
         self._purged = False
         self._fetcher.forget(gone)

@@ -13,6 +13,7 @@ from agent_core.feeds.heads import FeedHead
 from agent_core.feeds.ranges import Diverges, verify_range
 from agent_core.feeds.replication import Keeper, Replicator
 from agent_core.identity.signing import Verifier
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Announcements:
         self._waiting: deque[tuple[str, FeedHead]] = deque()
         self._came = trio.Event()
         self.stored = self.lies = 0
+        self._sparing = Sparing(log)
 
     def receive(self, peer_id: str, head: FeedHead) -> None:
         """Queue an announcement that a peer relayed; never waits, never raises."""
@@ -60,7 +62,7 @@ class Announcements:
             self.lies += 1
             log.warning("feeds: an announcement relayed by %s doesn't hold: %s", peer_id, exc.message)
         except ChorusError as exc:
-            log.error("feeds: an announcement can't be stored: %s", exc.message)
+            self._sparing.error(f"feeds: an announcement can't be stored: {exc.message}")
         except Exception:
             log.exception("feeds: an announcement relayed by %s failed", peer_id)
 

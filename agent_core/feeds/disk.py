@@ -14,6 +14,7 @@ from agent_core.errors import StoreError
 from agent_core.feeds.model import MAX_BODY_BYTES
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.store import Store
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Disk:
 
     def __init__(self, threaded: bool) -> None:
         self._threaded = threaded
+        self._sparing = Sparing(log)
         self.trouble = ""  #: what the disk said when it last refused, with what to do; empty once it obeys again
         self.changed: Callable[[], None] = lambda: None
 
@@ -83,7 +85,7 @@ class Disk:
             return
         self.trouble = trouble
         if trouble:
-            log.error("the store can't be written: %s", trouble)
+            self._sparing.error(f"the store can't be written: {trouble}")
         else:
             log.info("the store can be written again")
         self.changed()

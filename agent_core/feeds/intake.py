@@ -18,6 +18,7 @@ from agent_core.feeds.holding import Holding
 from agent_core.feeds.model import Body, Entry, EntryKey
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.store import Store
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Intake:
         self.limit: Callable[[str, int], int | None] = lambda author, epoch: None
         self.writing = trio.Lock()  #: held by whoever writes to the store
         self.received = self.purged = 0
+        self._sparing = Sparing(log)
         self._disk, self._place, self._clock, self._may_purge = disk, place, clock, may_purge
         self._holding = Holding(store, clock)
         self._to_purge = set(store.purge_claims())
@@ -136,7 +138,7 @@ class Intake:
             for entries in self._holding.due():
                 self._deliver(entries)
         except ChorusError as exc:
-            log.error("feeds: what was held can't be read: %s", exc.message)
+            self._sparing.error(f"feeds: what was held can't be read: {exc.message}")
         if self._disk.trouble:
             async with self.writing:
                 await self._disk.recover(self.store.write)
@@ -157,7 +159,7 @@ class Intake:
         try:
             gone = await self._disk.run(functools.partial(self.store.purge, keys))
         except ChorusError as exc:
-            log.error("feeds: bodies couldn't be purged yet: %s", exc.message)
+            self._sparing.error(f"feeds: bodies couldn't be purged yet: {exc.message}")
             return
         self.purged += len(gone)
         for callback in self._purge_callbacks:

@@ -24,6 +24,7 @@ from agent_core.feeds.serving import Server, close
 from agent_core.feeds.store import FeedKey
 from agent_core.identity.signing import Verifier
 from agent_core.network import Network, Stream, StreamClosed
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Replicator:
         self._peers_changed = trio.Event()
         self.round_done = trio.Event()  #: replaced each time a link ends a round
         self.rounds = self.lies = 0
+        self._sparing = Sparing(log)
         network.handle(PROTOCOL, self._server.serve)
         network.watch_peers(self._watch)
 
@@ -186,7 +188,7 @@ class Replicator:
             self._lied(link.peer_id, exc)
             await self._hang_up(link)
         except ChorusError as exc:
-            log.error("feeds: replication with %s failed: %s", link.peer_id, exc.message)
+            self._sparing.error(f"feeds: replication fails: {exc.message}")
             await self._hang_up(link)
         except Exception:
             log.exception("feeds: replication with %s failed", link.peer_id)

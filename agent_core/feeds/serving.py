@@ -15,6 +15,7 @@ from agent_core.feeds.model import Head
 from agent_core.feeds.protocol import ANSWER_TIMEOUT_S
 from agent_core.feeds.store import FeedKey
 from agent_core.network import Stream, StreamClosed
+from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Server:
         lied: Callable[[str, VerificationFailed], None],
     ) -> None:
         self._shown, self._ask_back, self._lied = shown, ask_back, lied
+        self._sparing = Sparing(log)
         self._serving: defaultdict[str, int] = defaultdict(int)
 
     async def serve(self, stream: Stream) -> None:
@@ -70,7 +72,7 @@ class Server:
         except VerificationFailed as exc:
             self._lied(peer_id, exc)
         except StoreError as exc:
-            log.error("feeds: %s can't be answered: %s", peer_id, exc.message)
+            self._sparing.error(f"feeds: peers can't be answered: {exc.message}")
         finally:
             self._serving[peer_id] -= 1
             if not self._serving[peer_id]:

@@ -37,7 +37,8 @@ KILLS = 200
 LIFE_S = 0.3
 #: How long a process may take until it appends, refuses, or goes on, seconds.
 PATIENCE_S = 30.0
-FULL_MIB = 48
+#: Room for a store that grows all the time, MiB: it must be full because it is filled.
+FULL_MIB = 256
 _REPEATED = 8
 # mount(2), unshare(2), umount2(2)
 _CLONE_NEWNS, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x20000, 0x4000, 1 << 18, 2
@@ -247,9 +248,11 @@ def _until(life: Life, checker: Checker, what: Callable[[], object], words: str,
 
 def _fill(path: Path) -> None:
     """Take all the space there is."""
-    with path.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    with path.open("ab", buffering=0) as file:
+        for piece in (1 << 20, 1 << 12):
+            with suppress(OSError):
+                while file.write(bytes(piece)):
+                    pass
 
 
 @contextmanager

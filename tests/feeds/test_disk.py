@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import trio
+import trio.testing
 
 from agent_core.errors import StoreError
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.model import MAX_BODY_BYTES
+from tests.support.feeds import Node, note, same
+from tests.support.streams import MemoryMesh
 
 
 class Full:
@@ -49,3 +53,29 @@ async def test_what_is_not_the_disks_fault_is_no_trouble() -> None:
     with pytest.raises(ZeroDivisionError):
         await disk.run(lambda: 1 // 0)
     assert disk.trouble == ""
+
+
+async def test_a_follower_with_a_full_disk_says_so_once_and_catches_up_by_itself(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(nursery)
+        author, follower = Node(0, mesh), Node(1, mesh)
+        feeds = await author.start(nursery)
+        await follower.start(nursery)
+        mesh.connect(author.me, follower.me)
+        await feeds.append([note(0)])
+        await same(author, follower)
+        assert follower.store is not None
+        db = follower.store._writer
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+        for n in range(200):
+            await feeds.append([note(n, bytes(500))])
+            await trio.sleep(1)
+        assert "full" in follower.feeds.disk.trouble
+        assert 0 < len(caplog.records) <= 4, [record.getMessage() for record in caplog.records]
+        db.execute("PRAGMA max_page_count = 1000000")
+        await same(author, follower)
+        await follower.stop()
+        await author.stop()
+        nursery.cancel_scope.cancel()
