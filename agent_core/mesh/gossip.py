@@ -15,6 +15,7 @@ from libp2p.pubsub.pb.rpc_pb2 import RPC
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.utils.varint import encode_uvarint
 
+from agent_core.budget import Bucket
 from agent_core.mesh import batch
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MeshConfig
@@ -83,7 +84,13 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         self._wait_admitted = wait_admitted
         self._expel = expel
         self._authors = Authors()
-        self._publisher = Publisher(self._send, self._room)
+        # Half of what a peer takes from us; the other half is for what we relay.
+        self._publisher = Publisher(
+            self._send,
+            self._room,
+            Bucket(config.messages_per_s / 2, config.message_burst / 2),
+            Bucket(config.bytes_per_s / 2, config.byte_burst / 2),
+        )
         self.counters = counters
         self.judge: Judge | None = None
         self.receiver: Receiver | None = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from agent_core.budget import Bucket
 from agent_core.mesh.batch import fitting
 
 #: Seconds between two frames of one topic: what comes within them goes with the next. Nothing waits for company.
@@ -47,11 +48,20 @@ class Publisher:
     Args:
         send: signs and sends messages as one frame; must not raise.
         room: waits while a topic's peers all take less than there is to send.
+        messages, octets: rations of messages and of their bytes; whoever publishes more waits, as the peers would drop it.
     """
 
-    def __init__(self, send: Callable[[str, Sequence[bytes]], None], room: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        send: Callable[[str, Sequence[bytes]], None],
+        room: Callable[[str], Awaitable[None]],
+        messages: Bucket,
+        octets: Bucket,
+    ) -> None:
         self._send = send
         self._room = room
+        self._messages = messages
+        self._octets = octets
         self._lines: dict[str, _Line] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -64,7 +74,9 @@ class Publisher:
             self._nursery = None
 
     async def publish(self, topic: str, message: bytes) -> None:
-        """Send a message, at once if the topic's last frame has gone; waits while too many are waiting already."""
+        """Send a message, at once if the topic's last frame has gone; waits while too much was said or is waiting already."""
+        await _spend(self._messages, 1)
+        await _spend(self._octets, len(message))
         line = self._lines.get(topic)
         if line is None:
             line = self._lines[topic] = _Line()
@@ -104,3 +116,9 @@ class Publisher:
         await trio.sleep_until(line.next_at)
         if not line.moving and not line.messages and not line.publishers and self._lines.get(topic) is line:
             del self._lines[topic]
+
+
+async def _spend(ration: Bucket, amount: float) -> None:
+    amount = min(amount, ration.burst)
+    while not ration.take(amount, trio.current_time()):  # noqa: ASYNC110  (time is what is waited for)
+        await trio.sleep(max((amount - ration.level) / ration.rate, 0.001))

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from agent_core.budget import Bucket
 from agent_core.mesh.publisher import FRAME_GAP_S, MAX_WAITING, Publisher
 
 
@@ -17,7 +18,8 @@ class Peers:
     def __init__(self) -> None:
         self.frames: list[tuple[float, list[bytes]]] = []
         self.gate: trio.Event | None = None
-        self.publisher = Publisher(self._send, self._room)
+        plenty = Bucket(1e9, 1e9)
+        self.publisher = Publisher(self._send, self._room, plenty, plenty)
 
     def _send(self, topic: str, payloads: Sequence[bytes]) -> None:
         self.frames.append((trio.current_time(), list(payloads)))
@@ -87,3 +89,15 @@ async def test_who_publishes_more_than_is_taken_waits_and_nothing_is_lost(
     await trio.sleep(1)
     assert peers.messages() == [b"%d" % n for n in range(count)]
     assert not peers.publisher._lines, "nothing is kept of a topic that is quiet"
+
+
+async def test_nobody_says_more_than_the_peers_would_take(autojump_clock: trio.testing.MockClock) -> None:
+    said: list[bytes] = []
+    rations = Bucket(10, 20), Bucket(1000, 2000)
+    publisher = Publisher(lambda topic, payloads: said.extend(payloads), trio.sleep, *rations)  # type: ignore[arg-type]
+    began = trio.current_time()
+    for _ in range(50):
+        await publisher.publish("t", b"x")
+    assert trio.current_time() - began == pytest.approx(3, abs=0.01)
+    await publisher.publish("t", bytes(5000))
+    assert len(said) == 51, "one message of more than the burst goes when the burst is there"
