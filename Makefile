@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh loss clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh loss bench-election nemesis clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing. Run: apt-get install python3 python3-venv"; exit 1; }
@@ -75,6 +75,12 @@ bench-feeds: install ## durable appends and catching up in figures, Hypercore's 
 
 loss: install ## a fifth of the gossip lost, in many simulated meshes and between real daemons; ends with JSON
 	@$(BIN)/python -m bench.loss
+
+bench-election: install ## how soon a new leader is seen by all, beside etcd and Serf, in network namespaces (root; QUICK=1, BUSY=minutes)
+	@$(BIN)/python -m bench.election $(if $(QUICK),--quick) $(if $(BUSY),--busy-minutes $(BUSY))
+
+nemesis: install ## five daemons in network namespaces under faults from a SEED, a writer on each: nothing is lost, nobody leads twice (root; FAULTS=15)
+	@$(BIN)/python -m bench.nemesis $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 lock: install ## write requirements.lock anew
 	$(BIN)/uv pip compile --override requirements.override --extra dev --generate-hashes --no-emit-index-url --no-header \

@@ -96,6 +96,10 @@ class Chain(Protocol):
         """The roster after the last committed act; nothing before a genesis is known."""
         ...
 
+    def opening(self, term: int) -> Act | None:
+        """The act that opened a term, committed or not; of several that say so, the one that is proven best."""
+        ...
+
     def roster_at(self, version: int) -> Roster | None:
         """The roster as it stood at a version (the number of an act)."""
         ...

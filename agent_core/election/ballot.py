@@ -16,11 +16,13 @@ class Ballot:
         term: the term.
         attempt: 1 for the first term tried since a leader was known, and so on.
         before: votes heard in the term before, by candidate.
+        until: when the term has had time enough to find its leader (s).
     """
 
-    def __init__(self, term: int, attempt: int, before: Counter[str]) -> None:
+    def __init__(self, term: int, attempt: int, before: Counter[str], until: float = 0.0) -> None:
         self.term = term
         self.attempt = attempt
+        self.until = until
         self._before = before
         self.candidacies: dict[str, Candidacy] = {}  # in the order heard
         self.votes: dict[str, Vote] = {}
@@ -41,7 +43,8 @@ class Ballot:
         if not heard:
             return None
         if self.attempt == 1:
-            return min(heard, key=lambda c: (-score(c).step, tie_break(self.term, c)))
+            best = max((score(c) for c in heard), key=lambda s: s.total)
+            return min((c for c in heard if not best.beats(score(c))), key=lambda c: tie_break(self.term, c))
         if self.attempt == 2:
             return min(heard, key=lambda c: (-self._before[c], tie_break(self.term, c)))
         return heard[0]

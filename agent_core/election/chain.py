@@ -234,8 +234,16 @@ class ActChain:
         terms = (act.author for act in reversed(self._committed) if act.kind == ActKind.TERM)
         return list(islice(terms, last))
 
+    def opening(self, term: int) -> Act | None:
+        """The act that opened a term, committed or not; of several that say so, the one that is proven best."""
+        acts = self._terms.get(term)
+        return self._best(acts).act if acts else None
+
+    def _best(self, acts: dict[str, HeldAct]) -> HeldAct:
+        return min(acts.values(), key=lambda h: (not self._is_committed(h), not self._is_certified(h), h.hash))
+
     def _record(self, acts: dict[str, HeldAct]) -> TermRecord:
-        chosen = min(acts.values(), key=lambda h: (not self._is_committed(h), not self._is_certified(h), h.hash))
+        chosen = self._best(acts)
         payload = _term_payload(chosen)
         return TermRecord(
             term=chosen.term,

@@ -144,7 +144,7 @@ class Leading(Voting):
             v for v in self.other_voters() if v in acked or (settled and self.reign.commit_of.get(v, -1) >= last)
         ]
         fresh = [v for v in holders if (self.reign.lease.acknowledged_at(v) or 0.0) >= now - self.timings.timeout_s]
-        return max(fresh or holders, key=lambda v: (self.score(v).step, v), default="")
+        return max(fresh or holders, key=lambda v: (round(self.score(v).total, 1), v), default="")
 
     def _beat(self, reign: Reign, now: float) -> None:
         heartbeat = Heartbeat(self.term, reign.lease.send(now), self.chain.tip_number)

@@ -135,6 +135,10 @@ class ElectionMachine(Leading):
             self.campaign(now)
         self._show(now)
 
+    def late(self, late_s: float, now: float) -> None:
+        """Something of this node's that was due ran so much later (s): see :class:`~agent_core.election.patience.Patience`."""
+        self.patience.late(late_s, now)
+
     def message(self, sender: str, message: AnyMessage, now: float) -> None:
         """A message of an authenticated peer."""
         if self._revision != self.chain.revision:

@@ -111,10 +111,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
             + 0.15 * self.experience
         )
 
-    @property
-    def step(self) -> int:
-        """The sum in steps of 0.05: differences below a step are noise and settle nothing."""
-        return round(self.total * 20)
+    def beats(self, other: Score, steps: int = 1) -> bool:
+        """Whether the sum is greater by so many steps of 0.05: smaller differences are noise and settle nothing."""
+        return self.total - other.total >= 0.05 * steps - 1e-9
 
 
 def tie_break(term: int, peer_id: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent_core.election.core import Core
 from agent_core.election.messages import DeathReport, death_message, majority
 from agent_core.election.model import Probe, Trigger
+from agent_core.election.patience import Patience
 from agent_core.network import DialResult
 
 
@@ -18,6 +19,7 @@ class Promised(Core):
     _reason: Trigger | None = None  # of the election to come
 
     def _init_promise(self) -> None:
+        self.patience = Patience(self.timings.timeout_s)
         self._reports: dict[str, DeathReport] = {}
 
     # --- promise ------------------------------------------------------------------------------------------------------
@@ -27,6 +29,11 @@ class Promised(Core):
         if self.reigning:
             return False
         return self.sole_voter or now >= self.promise_until
+
+    def suspicious_at(self, now: float) -> float:
+        """When a leader's silence counts against it (s): a timeout after the newest heartbeat, later if this node itself is late."""
+        silent = self.leader and not self.leader_gone and self._reason is not Trigger.MANUAL
+        return self.promise_until + (self.patience.extra_s(now) if silent else 0.0)
 
     def certain(self, now: float) -> bool:
         """Whether the leader of the term is still within the promise that its newest heartbeat got."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -72,6 +73,7 @@ class ElectionStatistics:
     refused: int
     elections: int
     committed: int
+    patience_s: float  #: waited beyond the timeout before a leader's silence counts, since this node itself runs late
 
 
 class _Proposal:
@@ -214,6 +216,7 @@ class ElectionService:
             refused=self._refused,
             elections=self._elections,
             committed=self._chain.tip_number + 1,
+            patience_s=self._machine.patience.extra_s(now),
         )
 
     # --- operations ---------------------------------------------------------------------------------------------------
@@ -338,6 +341,7 @@ class ElectionService:
                     self._peer_changed(peer.peer_id, True, False)
                 nursery.start_soon(self._disk)
                 nursery.start_soon(self._timer)
+                nursery.start_soon(self._watch_lateness)
                 nursery.start_soon(self._observe)
                 self.chain_changed()
                 task_status.started()
@@ -384,9 +388,18 @@ class ElectionService:
             at = self._machine.wake_at
             with trio.move_on_after(float("inf") if at is None else max(0.0, at - self._clock())) as waiting:
                 await self._wake.wait()
-            if waiting.cancelled_caught:
+            if waiting.cancelled_caught and at is not None:
+                self._machine.late(self._clock() - at, self._clock())
                 self._machine.tick(self._clock())
                 self._carry_out()
+
+    async def _watch_lateness(self) -> None:
+        """How late this process gets to run what is due: starved, paused or asleep, it would hear the leader late too."""
+        period_s = max(self._timings.heartbeat_s / 5, 0.05)
+        while True:
+            due = self._clock() + period_s
+            await trio.sleep(period_s)
+            self._machine.late(max(0.0, self._clock() - due), self._clock())
 
     async def _disk(self) -> None:
         """One write after the other, in the order asked for; a disk that refuses is asked until it obeys.
@@ -405,12 +418,16 @@ class ElectionService:
         """Reckon now and then how fit each member is to lead."""
         while True:
             rtt = {p.peer_id: p.rtt_ms for p in self._network.peers()}
+            # A node's own place in the network is as good as its way to the others, else everybody would find itself the best.
+            own_ms = statistics.median([ms for ms in rtt.values() if ms is not None] or [0.0])
             roster, now = self._chain.roster, self._clock()
             led = self._chain.led(20)
             for member in roster.members.values() if roster else ():
                 mine = member.peer_id == self._machine.me
                 up = 1.0 if mine else self._observed.share(member.peer_id, now)
-                self._machine.observe(member.peer_id, reckon(member, up, 0.0 if mine else rtt.get(member.peer_id), led))
+                self._machine.observe(
+                    member.peer_id, reckon(member, up, own_ms if mine else rtt.get(member.peer_id), led)
+                )
             await trio.sleep(self._timings.heartbeat_s)
 
     # --- carrying out -------------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ def certificate(term: int, ctx: ViewContext, verifier: Verifier) -> shapes.Certi
         verifier: checks the signatures.
 
     Raises:
-        NotFound: no committed act tells of that term's leader here.
+        NotFound: no act tells of that term's leader here.
     """
-    act = next((a for a in ctx.chain.committed if a.kind == ActKind.TERM and a.term == term), None)
+    act = ctx.chain.opening(term)
     if act is None:
         raise NotFound(f"No leader of term {term} is known here.", _known(ctx))
     payload = _payload(act)

@@ -42,6 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     timeline: Sequence[TermRecord]  #: oldest first
     may_vote: bool
     lost_vote: bool
+    patience_s: float  #: waited beyond the timeout
 
 
 def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
@@ -73,6 +74,7 @@ def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
         timeline=machine.chain.timeline(),
         may_vote=machine.may_vote,
         lost_vote=bool(machine.doubt),
+        patience_s=machine.patience.extra_s(now),
     )
 
 
@@ -128,6 +130,7 @@ def election(snapshot: Snapshot, ctx: ViewContext) -> shapes.Election:
         why=why(snapshot, ctx),
         trigger=snapshot.trigger,
         claim=claim(snapshot, ctx),
+        patience_s=round(snapshot.patience_s, 3),
     )
 
 
@@ -194,4 +197,9 @@ def _standing(snapshot: Snapshot, name: str) -> str:
         return "You have no vote until the admin promotes this node again: its home was restored."
     if not snapshot.may_vote:
         return "You are a member without a vote in elections."
-    return f"You are a voter and follow while {name}'s heartbeats arrive."
+    patience = (
+        f" This machine runs late, so you wait {snapshot.patience_s:.1f} s longer than the timeout before you call an election."
+        if snapshot.patience_s
+        else ""
+    )
+    return f"You are a voter and follow while {name}'s heartbeats arrive.{patience}"

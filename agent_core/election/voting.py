@@ -44,6 +44,7 @@ class Voting(Promised):
         self._init_promise()
         self._prevotes: dict[str, PreVote] = {}
         self._waits: dict[str, float] = {}
+        self._unasked: dict[str, PreVote] = {}
         self._unanswered: Heartbeat | None = None
         #: A heartbeat that overtook its leader's announcement.
         self._early: tuple[str, Heartbeat | None] = ("", None)
@@ -55,8 +56,8 @@ class Voting(Promised):
         self.campaign_at = None
         if not self.may_vote or self.reigning:
             return
-        if not self.free(now):
-            self.campaign_at = self.promise_until + self.rng.random() * self.timings.start_delay_s
+        if not self.sole_voter and now < self.suspicious_at(now):
+            self.campaign_at = self.suspicious_at(now) + self.rng.random() * self.timings.start_delay_s
             return
         if not self.reaches_majority:
             return  # a new connection sets the time again
@@ -81,6 +82,16 @@ class Voting(Promised):
         """Whether this is the term at hand and this node hasn't voted in it yet, so that it may still choose or join."""
         return term == self.term and not self.voted_for and not self.leader and self.ballot is not None
 
+    def _under_way_s(self, now: float) -> float:
+        """How long the term at hand still has to find its leader: asking for the next one meanwhile would undo it."""
+        ballot = self.ballot
+        if ballot is None or ballot.term != self.term or self.leader or ballot.hopeless(self.voters, self._reached()):
+            return 0.0
+        return max(0.0, ballot.until - now)
+
+    def _reached(self) -> tuple[str, ...]:
+        return (self.me, *self.other_voters())
+
     def _retry_delay(self) -> float:
         base = self.timings.round_s
         if self.failed >= 2:
@@ -89,20 +100,25 @@ class Voting(Promised):
 
     def on_prevote_ask(self, sender: str, ask: PreVoteAsk, now: float) -> None:
         """Answer, and take in what evidence came along."""
+        if not self.is_voter and sender in self.members and ask.last_number > self.chain.tip_number:
+            # What made this node a voter may be among the acts it lacks, and there is no leader to send them.
+            self.send(sender, CatchUp(self.chain.tip_number))
         if sender not in self.voters or not self.may_vote:
             return
         for report in ask.reports[: len(self.voters)]:
             self.on_death_report(report, now)
         known = ask.term - 1 if self._in_window(ask.term) else self.term
+        pending_s = self._under_way_s(now) if ask.term > self.term else 0.0
         granted = (
             ask.term > known
+            and not pending_s
             and not self.log.older_than_mine(ask.last_term, ask.last_number)
             and (self.free(now) or (self.leader == sender and not self.reigning))
         )
         if granted:
             self._grant(sender, ask.term, known)
         else:
-            wait_s = 0.0 if self.reigning or self.free(now) else self.promise_until - now
+            wait_s = pending_s if self.reigning or self.free(now) else self.promise_until - now
             self.send(sender, PreVote(self.me, ask.term, sender, known, False, wait_s))
 
     def _grant(self, candidate: str, term: int, known: int) -> None:
@@ -113,9 +129,11 @@ class Voting(Promised):
         """Collect an answer; a majority of grants makes a candidacy."""
         if prevote.candidate != self.me or prevote.voter != sender or sender not in self.voters or not self.may_vote:
             return
-        if self.heir == (prevote.term, self.me) and self._asking != prevote.term and not self.reigning:
-            self._start_asking(prevote.term, now)  # a voter heard of the hand-over before this node did
-        if prevote.term != self._asking or self.reigning:
+        if self.reigning:
+            return
+        if prevote.term != self._asking:
+            if prevote.granted and prevote.term == self.term + 1:
+                self._unasked[sender] = prevote  # a voter heard of the hand-over before this node did
             return
         if prevote.granted:
             if prevote.known < prevote.term and self._holds(prevote):
@@ -123,7 +141,9 @@ class Voting(Promised):
                 self._count_prevotes(now)
             return
         self._hear(prevote.known)
-        self._waits[sender] = max(prevote.wait_s, 0.0)
+        # Who is in the term asked for, or a later one, takes part in its election: that one comes first.
+        under_way_s = self.timings.round_s if prevote.known >= prevote.term else 0.0
+        self._waits[sender] = max(prevote.wait_s, under_way_s)
         lacking = len(self.voters) // 2 + 1 - len(self._prevotes)
         waits = sorted(w for v, w in self._waits.items() if v not in self._prevotes)
         if 0 < lacking <= len(waits) and waits[lacking - 1] < self.timings.timeout_s:
@@ -202,7 +222,8 @@ class Voting(Promised):
             self._cast(now)
         elif first:
             ballot.closes_at = now + self.timings.window_s
-            better = self.score(self.me).step > self.score(candidate).step
+            # By two steps, so that the others, whose reckoning differs a little, judge alike: a split vote costs a term.
+            better = self.score(self.me).beats(self.score(candidate), steps=2)
             if ballot.attempt == 1 and candidate != self.me and better and not self.heir[1]:
                 self._join(candidacy.term, now)
 
@@ -226,7 +247,7 @@ class Voting(Promised):
         self.leader_gone = False
         self.certificate = None
         self._reports = {}
-        self.ballot = Ballot(term, self.failed + 1, tally)
+        self.ballot = Ballot(term, self.failed + 1, tally, now + self.timings.round_s)
         self.campaign_at = now + self.timings.window_s + self._retry_delay()
 
     def _cast(self, now: float) -> None:
@@ -254,8 +275,10 @@ class Voting(Promised):
         def written(now: float) -> None:
             if self.term != vote.term:
                 return
-            for voter in self.other_voters():
-                self.send(voter, vote)
+            handed = self.heir == (vote.term, choice)  # then there is nobody else to count for
+            for voter in sorted(self.other_voters(), key=lambda v: v != choice):
+                if voter == choice or not handed:
+                    self.send(voter, vote)
             self._count(vote, now)
 
         self.persist(written)
@@ -283,7 +306,7 @@ class Voting(Promised):
             )
             self._follow(certificate, self._reason or self._default_reason(), now)
             self.take_office(certificate, now)
-        elif ballot.hopeless(self.voters, (self.me, *self.other_voters())):
+        elif ballot.hopeless(self.voters, self._reached()):
             soon = now + (0.1 + self.rng.random()) * self.timings.start_delay_s
             if ballot.attempt < 3 and self.may_vote:
                 self.campaign_at = min(soon, self.campaign_at) if self.campaign_at is not None else soon
@@ -364,6 +387,7 @@ class Voting(Promised):
             if self.ballot.term != self.term:
                 self.ballot = None
         self.heir = (0, "")
+        self._unasked = {}
         self._asking = 0
         self._reason = None
         self._reports = {}
@@ -408,7 +432,11 @@ class Voting(Promised):
             return
         self.heir = (self.term + 1, resign.successor)
         if resign.successor == self.me:
-            self.campaign(now)
+            self._start_asking(self.term + 1, now)  # who hears the same grants it unasked
+            self.campaign_at = now + self.timings.handover_s
+            for prevote in tuple(self._unasked.values()):
+                self.on_prevote(prevote.voter, prevote, now)
+            self._count_prevotes(now)
         else:
             self.campaign_at = now + self.timings.handover_s * (1 + self.rng.random())
             self._grant(resign.successor, self.term + 1, self.term)

@@ -76,6 +76,7 @@ def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None 
             if version == 0:
                 connection.close()
                 raise NotFound(f"The store {path} is empty.", "Start a node on this home first.")
+            connection.execute("BEGIN")  # all that is read is of one instant, also while a node beside writes on
             return connection
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count = {int(max_pages)}")

@@ -77,6 +77,9 @@ class Election(Shape, frozen=True, kw_only=True):
     why: str  #: in words: who leads, and why not me
     trigger: str = ""
     claim: Claim | None = None
+    patience_s: float = (
+        0.0  #: waited beyond the timeout before a leader's silence counts, since this node itself runs late
+    )
 
 
 class SignedVote(Shape, frozen=True, kw_only=True):

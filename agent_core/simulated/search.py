@@ -79,7 +79,8 @@ class World:
         self.delay_s = self.rng.choice((0.001, 0.005, 0.03))
         self.sync_every_s = self.rng.choice((1.0, 1.0, 15.0))
         self.eager = self.sync_every_s < 10.0
-        self.group: dict[str, int] = {}
+        #: From whom to whom no packets pass.
+        self.blocked: frozenset[tuple[str, str]] = frozenset()
         self._held: list[tuple[Node, int, Node, int, AnyMessage]] = []
         self.faults = Faults(self, seed, without, only)
         cluster, feed = founded(count)
@@ -151,9 +152,13 @@ class World:
 
     # --- the network --------------------------------------------------------------------------------------------------
 
+    def passes(self, sender: str, to: str) -> bool:
+        """Whether packets pass from one node to another."""
+        return (sender, to) not in self.blocked
+
     def reachable(self, a: str, b: str) -> bool:
-        """Whether packets pass between two nodes."""
-        return self.group.get(a) == self.group.get(b)
+        """Whether they pass both ways, as every connection needs."""
+        return self.passes(a, b) and self.passes(b, a)
 
     def delay(self) -> float:
         """How long a message takes (s)."""
@@ -173,7 +178,7 @@ class World:
         source, target = self.nodes[sender], self.nodes[to]
         if to not in source.connected:
             return
-        if not self.reachable(sender, to):
+        if not self.passes(sender, to):
             self._hold(source, target, message)
             return
         if self.faulty and self.rng.random() < self.loss:
@@ -184,7 +189,7 @@ class World:
 
     def _deliver(self, sender: str, to: str, message: AnyMessage) -> None:
         node = self.nodes[to]
-        if not self.reachable(sender, to):
+        if not self.passes(sender, to):
             self._hold(self.nodes[sender], node, message)
             return
         if not node.alive:
@@ -214,9 +219,9 @@ class World:
 
     def mend(self) -> None:
         """Let everybody reach everybody again; connections that nobody gave up deliver what they held."""
-        if self.group:
+        if self.blocked:
             self.note("the network is whole again")
-        self.group = {}
+        self.blocked = frozenset()
         held, self._held = self._held, []
         for a, a_run, b, b_run, message in held:
             same = a.incarnation == a_run and b.incarnation == b_run

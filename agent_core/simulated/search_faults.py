@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from agent_core.simulated.search_node import Node
 
 
+#: How a network is cut: in two, one way only, into islands, or in two with one node that both sides reach.
+SHAPES = ("halves", "halves", "one way", "islands", "bridge")
+
+
+def _blocked(shape: str, inside: list[str], outside: list[str], rng: random.Random) -> frozenset[tuple[str, str]]:
+    """From whom to whom nothing passes."""
+    if shape == "islands":
+        everybody = [*inside, *outside]
+        island = {n: i // 2 for i, n in enumerate(everybody)}
+        return frozenset((a, b) for a in everybody for b in everybody if island[a] != island[b])
+    if shape == "bridge" and len(outside) > 1:
+        outside = outside[1:]
+    away = frozenset((a, b) for a in inside for b in outside)
+    back = frozenset((b, a) for a, b in away)
+    if shape == "one way":
+        return rng.choice((away, back))
+    return away | back
+
+
 class Moment(Enum):
     """What a leader, or whoever becomes one, did just before something goes wrong."""
 
@@ -80,8 +99,12 @@ class Faults:
         elif kind < 0.32:
             for node in rng.sample(everybody, len(everybody) // 2 + 1):
                 self.crash(node, rng.choice((0.02, 0.5)) * rng.uniform(0.5, 1.5), name)
-        elif kind < 0.48:
+        elif kind < 0.42:
             self.pause(victim, rng.choice((0.2, 1.0, 4.0)) * rng.uniform(0.5, 1.5), name)
+        elif kind < 0.46:
+            self.starve(victim, rng, name)
+        elif kind < 0.48:
+            self.slow_disk(victim, rng, name)
         elif kind < 0.66:
             self.cut(victim, rng, name)
         elif kind < 0.71:
@@ -163,6 +186,21 @@ class Faults:
             self._world.note(f"{why}: {node.peer_id} is paused for {for_s:.2f} s")
             node.paused_until = max(node.paused_until, self._world.now + for_s)
 
+    def starve(self, node: Node, rng: random.Random, why: str = "") -> None:
+        """A node's process gets to run only now and then, for some seconds."""
+        world = self._world
+        world.note(f"{why}: {node.peer_id} is starved")
+        at = world.now
+        for _ in range(rng.randint(5, 20)):
+            for_s = rng.uniform(0.05, 0.8)
+            world.at(at, self.pause, node, for_s, why)
+            at += for_s + rng.uniform(0.01, 0.2)
+
+    def slow_disk(self, node: Node, rng: random.Random, why: str = "") -> None:
+        """A node's disk takes up to a second for each write, for some seconds."""
+        self._world.note(f"{why}: the disk of {node.peer_id} is slow")
+        node.disk_slow_until = self._world.now + rng.uniform(2.0, 8.0)
+
     def cut(
         self,
         first: Node,
@@ -174,19 +212,20 @@ class Faults:
     ) -> None:
         """Cut the network in two; connections break when somebody notices."""
         world = self._world
-        if world.group:
+        if world.blocked:
             return
         others = [n for n in world.nodes if n != first.peer_id]
         rng.shuffle(others)
         inside = [first.peer_id, *others[: 0 if alone else rng.randrange(len(others))]]
-        world.group = dict.fromkeys(inside, 1)
+        shape = "halves" if alone or for_s is not None else rng.choice(SHAPES)
+        world.blocked = _blocked(shape, inside, [n for n in others if n not in inside], rng)
         for a in world.nodes.values():
             for b in sorted(a.connected):
                 if noticed and not world.reachable(a.peer_id, b):
                     world.later(a, world.now + world.rng.random() * self.notice_s, self._noticed, a, b)
         drawn_s = rng.choice((0.5, 5.0, 8.0)) * rng.uniform(0.5, 1.5)
         length_s = drawn_s if for_s is None else for_s
-        world.note(f"{why}: {' '.join(sorted(inside))} cut off from the rest for {length_s:.2f} s")
+        world.note(f"{why}: {' '.join(sorted(inside))} cut off from the rest ({shape}) for {length_s:.2f} s")
         world.at(world.now + length_s, world.mend)
 
     def _noticed(self, node: Node, peer: str) -> None:
@@ -196,7 +235,7 @@ class Faults:
     def _betray(self, node: Node, rng: random.Random, why: str, remembers: bool = False) -> None:
         """A node falls silent with what it alone knows, and forgets it or, if it is to remember, the rest crashes."""
         world = self._world
-        if not world.faulty or world.group:
+        if not world.faulty or world.blocked:
             return
         self.cut(node, rng, why, alone=True)
         if not remembers and rng.random() < 0.5:
@@ -208,7 +247,7 @@ class Faults:
 
     def _freeze(self, node: Node, rng: random.Random, why: str) -> None:
         """A leader says its last word and stops; what it said is under way until the others have another leader."""
-        if self._world.group or not node.alive:
+        if self._world.blocked or not node.alive:
             return
         for_s = rng.uniform(4.0, 8.0)
         self.cut(node, rng, why, alone=True, for_s=for_s, noticed=False)

@@ -74,6 +74,7 @@ class Node:
         self._revision = -1
         self._writes: list[Callable[[], None]] = []
         self._disk_free_at = 0.0
+        self.disk_slow_until = 0.0
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -263,6 +264,7 @@ class Node:
 
     def _timer_due(self, at: float) -> None:
         if at == self.timer_at:
+            self.machine.late(self.rate * (self.world.now - at), self.local())
             self.timer()
 
     def _save(self, state: DurableState) -> None:
@@ -288,6 +290,8 @@ class Node:
         """Do a write when the disk gets to it, in order; then say so."""
         self._writes.append(write)
         seconds = self.rng.uniform(0.5e-3, 4e-3) if self.rng.random() < 0.98 else self.rng.uniform(0.02, 0.3)
+        if self.world.now < self.disk_slow_until and self.world.faulty:
+            seconds += self.rng.uniform(0.1, 1.0)
         self._disk_free_at = max(self._disk_free_at, self.world.now) + seconds
         self.world.later(self, self._disk_free_at, self._written, write, done)
 

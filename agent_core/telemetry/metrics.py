@@ -44,7 +44,18 @@ GAUGES = frozenset(
             "members",
         ),
         *("behind", "behind_feeds", "catch_up_rate", "catch_up_sources", "catch_up_waiting_bytes"),
-        *("degraded", "queued", "leading", "lost_s", "size", "held_bytes", "bodies", "wanted", "dht_records"),
+        *(
+            "degraded",
+            "queued",
+            "leading",
+            "lost_s",
+            "patience_s",
+            "size",
+            "held_bytes",
+            "bodies",
+            "wanted",
+            "dht_records",
+        ),
     }
 )
 _UNITS: Mapping[str, tuple[str, float]] = {

@@ -92,6 +92,42 @@ def test_silence_is_no_evidence_of_death() -> None:
     assert leader(world) is not node
 
 
+def test_who_runs_late_itself_accuses_the_leader_last() -> None:
+    world, node = led()
+    world.run_until(30)
+    late, *_ = others(world, node)
+    world.faults.pause(node, 100)
+    for peer in others(world, node):
+        peer.machine.late(2.0 if peer is late else 0.0, peer.local())
+    due = {p.peer_id: p.machine.suspicious_at(p.local()) - p.machine.promise_until for p in others(world, node)}
+    assert due.pop(late.peer_id) == pytest.approx(6.0, rel=0.1)
+    assert set(due.values()) == {0.0}
+    world.run_until(30 + DEFAULTS.timeout_s * 1.3)
+    assert leader(world) not in (node, late)
+
+
+def test_patience_holds_up_neither_a_vote_nor_an_election_by_evidence() -> None:
+    world, node = led()
+    world.run_until(30)
+    for peer in others(world, node):
+        peer.machine.late(100.0, peer.local())
+    world.faults.crash(node, 100)
+    world.run_until(31.5)
+    assert leader(world) is not node
+
+
+def test_a_starved_node_calls_no_election() -> None:
+    world, node = led(5)
+    victim = others(world, node)[0]
+    for _ in range(10):
+        world.faults.starve(victim, world.rng)
+        world.run_until(world.now + 20)
+    world.faults.pause(victim, 40)
+    world.run_until(world.now + 60)
+    assert leader(world) is node
+    assert not any(m for m in world.check.votes if m[2] > node.machine.term)
+
+
 def test_one_report_of_death_is_no_majority() -> None:
     world, node = led(5)
     world.run_until(30)

@@ -22,6 +22,7 @@ from agent_core.election.messages import (
     vote_message,
 )
 from agent_core.election.model import Score, Timings, tie_break
+from agent_core.election.patience import Patience
 from agent_core.election.scores import Observed, reckon
 from agent_core.errors import ConfigError
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
@@ -67,6 +68,30 @@ def test_a_reckoning_is_within_bounds(up: float, rtt_ms: float | None, led: list
     member = Member(peer_id=PEERS[0], agent_id="a", may_vote=True, capabilities=("x",) * 9)
     parts = msgspec.structs.asdict(reckon(member, up, rtt_ms, led)).values()
     assert all(0 <= p <= 1 for p in parts)
+
+
+def test_a_step_is_what_a_better_score_takes() -> None:
+    plain, better = Score(), Score(uptime=0.75)
+    assert better.beats(plain)
+    assert not better.beats(plain, steps=2)
+    assert not Score(uptime=0.74).beats(plain)
+    ballot = Ballot(3, 1, Counter())
+    ballot.candidacies = dict.fromkeys(PEERS[:3], Candidacy(3, 1, 1, 1, "", ()))
+    near = {PEERS[0]: Score(uptime=0.8), PEERS[1]: Score(uptime=0.7), PEERS[2]: Score(uptime=0.5)}
+    assert ballot.choose(PEERS, near.__getitem__) == min(PEERS[:2], key=lambda p: tie_break(3, p))
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), max_size=20))
+def test_patience_grows_with_lateness_up_to_a_timeout_and_fades(said: list[tuple[float, float]]) -> None:
+    patience, now = Patience(15.0), 0.0
+    for late_s, after_s in said:
+        now += after_s
+        before = patience.extra_s(now)
+        patience.late(late_s, now)
+        assert before <= patience.extra_s(now) <= 15.0
+        assert 1.0 <= patience.factor(now) <= 2.0
+        assert patience.extra_s(now) >= min(3 * late_s, 15.0) or late_s <= 0.15
+    assert patience.extra_s(now + 15 * 15) == 0.0
 
 
 def test_uptime_is_the_share_since_first_seen() -> None:
