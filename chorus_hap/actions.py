@@ -98,6 +98,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("newer", ("right_square_bracket",), "newer version", _in("ucxl"), footer="newer"),
     Action("next_box", ("tab",), "next box, or roster and live connections", footer="next box"),
     Action("previous_box", ("shift+tab",), "previous box"),
+    Action("certify", ("c",), "check the certificate of this term", _in("election"), footer="check term"),
     Action(
         "trigger", ("t",), "call an election", _in("election"), changes=True, footer="call election",
         dangerous="Call an election now? The leader in office stays until another one has a majority.",
@@ -130,7 +131,7 @@ ACTIONS: tuple[Action, ...] = (
 #: The six keys of each pane's footer, by action id (SPEC section 16).
 FOOTERS: dict[str, tuple[str, ...]] = {
     "overview": ("compose", "propose", "copy", "command", "help", "quit"),
-    "election": ("trigger", "resign", "next_box", "filter", "help", "quit"),
+    "election": ("certify", "trigger", "resign", "next_box", "help", "quit"),
     "traffic": ("pause", "follow", "filter", "open", "copy", "help"),
     "members": ("next_box", "filter", "sort", "copy", "command", "help"),
     "hmmm": ("compose", "reply", "open", "next_box", "filter", "help"),

@@ -182,6 +182,7 @@ class ConsoleApp(App[str]):
         small = width < MIN_COLUMNS or height < MIN_ROWS
         self.set_class(width >= 110, "-wide")
         self.set_class(height >= 36, "-tall")
+        self.set_class(height < 22, "-low")
         if not self.main.query("#toosmall"):
             return
         note = self.main.query_one("#toosmall", Static)

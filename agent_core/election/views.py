@@ -202,4 +202,10 @@ def _standing(snapshot: Snapshot, name: str) -> str:
         if snapshot.patience_s
         else ""
     )
-    return f"You are a voter and follow while {name}'s heartbeats arrive.{patience}"
+    theirs, mine = snapshot.scores.get(snapshot.leader), snapshot.scores.get(snapshot.me)
+    scores = (
+        f" You score {mine.total:.2f} and {name} {theirs.total:.2f}; a better score alone starts no election."
+        if theirs and mine
+        else ""
+    )
+    return f"You are a voter and follow while {name}'s heartbeats arrive.{scores}{patience}"

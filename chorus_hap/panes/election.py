@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agent_core.shapes import Election
+from agent_core.shapes import CertificateCheck, Election
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
@@ -16,6 +16,7 @@ from chorus_hap.widgets.bars import meter
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, since, wrap
 from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.wizard.dialogs import Reader
 from chorus_hap.words import leader_words, still_works, voters_words
 
 _PARTS = ("capabilities", "uptime", "resources", "network", "experience")
@@ -111,6 +112,23 @@ def term_rows(election: Election | None, glyphs: Glyphs, now: datetime) -> list[
     ]
 
 
+def certificate_lines(found: CertificateCheck, width: int, glyphs: Glyphs) -> list[Line]:
+    """What checking a term's certificate came to: one sentence, and vote by vote who signed."""
+    lines: list[Line] = [[(part, "good" if found.ok else "bad")] for part in wrap(one_line(found.text), max(20, width))]
+    if found.trigger:
+        lines.append(
+            [("Called by ", "dim"), (found.trigger.replace("_", " "), "text"), (f", {clock(found.at)}", "dim")]
+        )
+    lines.append([])
+    for vote in found.votes:
+        mark, role = (glyphs.ok, "good") if vote.good else (glyphs.no, "bad")
+        said = "signed" if vote.good else "not good"
+        lines.append(
+            [(f"{mark} {said:<9}", role), (vote.agent_id or "nobody known", "text"), (f"  {vote.voter}", "dim")]
+        )
+    return lines
+
+
 class ElectionPane(Pane):
     """Three boxes."""
 
@@ -161,6 +179,25 @@ class ElectionPane(Pane):
         voters.show(voter_rows(election, glyphs))
         voters.retitle()
         self.query_one("#el-timeline", Grid).show(term_rows(election, glyphs, self.now))
+
+    def do_certify(self, _argument: str = "") -> None:
+        """Check the certificate of the term the cursor is on, or of the last known leader's."""
+        leader, _certain = self.store.leader()
+        timeline = self.query_one("#el-timeline", Grid)
+        chosen = timeline.key if timeline.has_focus and timeline.key else ""
+        if not chosen and leader is None:
+            self.console.say("No leader is known, so there is no certificate to check.")
+            return
+        term = int(chosen) if chosen else leader.term if leader else 0
+        glyphs = self.console.look.glyphs
+
+        async def job() -> None:
+            found = await self.ask("election.verify", CertificateCheck, term=term)
+            self.console.push_screen(
+                Reader(f"Certificate of term {term}", lambda width: certificate_lines(found, width, glyphs))
+            )
+
+        self.work(job)
 
     def do_trigger(self, _argument: str = "") -> None:
         async def job() -> None:

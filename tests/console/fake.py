@@ -409,6 +409,14 @@ class FakeSource:
 
     on_election_resign = on_election_trigger
 
+    def on_election_verify(self, params: dict[str, Any]) -> s.CertificateCheck:
+        term = params["term"]
+        votes = tuple(s.SignedVote(voter=PEERS[n], agent_id=n, good=n != "agent-c" or term > 5) for n in PEERS)
+        return s.CertificateCheck(
+            term=term, ok=True, leader="agent-b", peer_id=PEERS["agent-b"], roster=9, votes=votes, trigger="manual", at=at(300),
+            text=f"agent-b led term {term}: 3 of 3 voters of roster version 9 signed for it, and 2 make a majority.",
+        )  # fmt: skip
+
     def on_log_purge(self, params: dict[str, Any]) -> s.Posted:
         return s.Posted(id="p1", key=params["key"], delivered=0)
 

@@ -377,6 +377,24 @@ def test_quit_says_what_happens_and_Q_leaves_the_node(drive: Drive) -> None:
     drive(job)
 
 
+def test_a_key_checks_the_certificate_of_the_term_shown_and_says_so(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        await c.press("2", "c")
+        await c.see("Certificate of term 7", "agent-b led term 7: 3 of 3 voters", "signed", "agent-c")
+        await c.press("escape", "tab", "down", "down", "c")
+        await c.see("Certificate of term 5", "not good")
+
+    drive(job)
+
+
+def test_the_smallest_terminal_shows_the_voters(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        await c.press("2")
+        await c.see("Leader", "agent-a", "agent-b", "agent-c", "0.84")
+
+    drive(job, size=(60, 18))
+
+
 def test_a_dangerous_action_asks_first_and_a_refusal_is_shown(drive: Drive) -> None:
     async def job(c: Driven) -> None:
         await c.press("2", "R")
