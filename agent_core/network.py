@@ -158,10 +158,6 @@ class Network(Protocol):
         """A fresh transport-level dial to a known peer's last addresses, only to see whether its host refuses."""
         ...
 
-    def reject(self, peer_id: str) -> None:
-        """A peer sent over a stream what no honest peer would: it counts against it as rejected gossip does."""
-        ...
-
     async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         """Close all connections to a peer, and for so many seconds neither dial it nor let it in."""
         ...

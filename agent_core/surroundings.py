@@ -71,7 +71,8 @@ class Surroundings:
 
     def peers(self) -> Sequence[PeerInfo]:
         """The live connections."""
-        return views.connections(self.context(), self._store, self._built.network.peers())
+        network = self._built.network
+        return views.connections(self.context(), self._store, (*network.peers(), *network.shunned()))
 
     def election(self) -> Election:
         """One consistent read of who leads and why."""

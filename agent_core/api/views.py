@@ -96,7 +96,7 @@ def find_member(text: str, known: Mapping[str, str], what: str = "member") -> st
 
 
 def connections(ctx: ViewContext, entries: Entries, peers: Iterable[Peer]) -> tuple[PeerInfo, ...]:
-    """The live connections, by name."""
+    """The live connections, by name; those that were turned away come last."""
     counts = entry_counts(entries)
     rows = [
         PeerInfo(
@@ -109,10 +109,12 @@ def connections(ctx: ViewContext, entries: Entries, peers: Iterable[Peer]) -> tu
             score=peer.score,
             entries=counts[peer.peer_id],
             member=ctx.roster is not None and ctx.roster.is_member(peer.peer_id),
+            refused=peer.offences,
+            graylisted_s=round(peer.graylisted_s, 1),
         )
         for peer in peers
     ]
-    return tuple(sorted(rows, key=lambda row: (row.agent_id, row.peer_id)))
+    return tuple(sorted(rows, key=lambda row: (not row.direction, row.agent_id, row.peer_id)))
 
 
 def log_entry(entry: Entry, ctx: ViewContext) -> LogEntry:

@@ -38,7 +38,7 @@ from agent_core.election.views import Snapshot
 from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused, StoreError
 from agent_core.feeds.model import Appender, Draft
 from agent_core.identity.signing import Signer, Verifier
-from agent_core.network import Network, Stream, StreamClosed
+from agent_core.network import Network, Offence, Stream, StreamClosed
 from agent_core.roster.fold import GenesisPayload
 from agent_core.roster.model import Lost, Member, Policy
 from agent_core.shapes import Election
@@ -371,6 +371,8 @@ class ElectionService:
             except StreamClosed:
                 return
             frame = decode(data) if len(data) <= MAX_FRAME_BYTES else None
+            if frame is None:
+                self._network.offended(stream.peer_id, Offence.QUESTION)
             if frame is None or frame.cluster != self._cluster or not self._cluster:
                 self._refused += 1
                 continue

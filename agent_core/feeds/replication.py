@@ -23,7 +23,7 @@ from agent_core.feeds.protocol import ANSWER_TIMEOUT_S, MAX_BODIES, MAX_FORKS, P
 from agent_core.feeds.serving import Server, close
 from agent_core.feeds.store import FeedKey
 from agent_core.identity.signing import Verifier
-from agent_core.network import Network, Stream, StreamClosed
+from agent_core.network import Network, Offence, Stream, StreamClosed
 from agent_core.telemetry.sparing import Sparing
 
 log = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class Replicator:
         """A peer sent what no honest one would."""
         self.lies += 1
         log.warning("feeds: %s from %s doesn't hold: %s", PROTOCOL, peer_id, exc.message)
-        self._network.reject(peer_id)
+        self._network.offended(peer_id, Offence.QUESTION)
 
     async def _hang_up(self, link: _Link) -> None:
         stream, link.stream = link.stream, None

@@ -14,7 +14,7 @@ from agent_core.network import Offence
 GRAYLIST_AT = -100.0
 #: Of one peer, a second and at once: frames on our streams (the rest waits), gossip frames, messages in them seen before or
 #: not, and entries of gossip's control.
-FRAMES, RPCS, ARRIVALS, CONTROL = (200.0, 1000.0), (1000.0, 4000.0), (4000.0, 16_000.0), (200.0, 2000.0)
+FRAMES, RPCS, ARRIVALS, CONTROL = (200.0, 1000.0), (1000.0, 4000.0), (2000.0, 4000.0), (200.0, 2000.0)
 #: Seconds in which a score halves.
 HALF_LIFE_S = 60.0
 #: Each time on the graylist is twice as long as the one before, up to this many times the first.
@@ -120,9 +120,9 @@ class Conduct:
         record = self._record(peer, now)
         return record.rpcs, record.arrivals, record.control
 
-    def offended(self, peer: str, offence: Offence, now: float) -> bool:
-        """The peer did what nobody honest does; returns whether it is on the graylist now."""
-        self._add(self._record(peer, now), offence, now)
+    def offended(self, peer: str, offence: Offence, now: float, times: int = 1) -> bool:
+        """The peer did what nobody honest does, so many times; returns whether it is on the graylist now."""
+        self._add(self._record(peer, now), offence, now, times)
         return self.is_refused(peer, now)
 
     def standing(self, peer: str, now: float) -> Standing:
@@ -159,7 +159,7 @@ class Conduct:
     def _add(self, record: _Record, offence: Offence, now: float, times: int = 1) -> None:
         self.refused[offence] += times
         record.offences[offence] += times
-        record.score = _decayed(record, now) + POINTS[offence] * times
+        record.score = max(2 * GRAYLIST_AT, _decayed(record, now) + POINTS[offence] * times)
         record.scored_at = now
         if record.score <= GRAYLIST_AT and now >= record.refused_until:
             record.refused_until = now + self._graylist_s * min(2**record.times, MAX_LONGER)

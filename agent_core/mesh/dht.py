@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import libp2p.kad_dht.common
@@ -31,6 +32,8 @@ MAX_PROVIDED, MAX_PROVIDED_BY_ONE = 8192, 512
 #: A SHA-256 multihash, hex, begins so.
 _SHA256 = "1220"
 _LOOK_S = 15.0
+#: Of others' records, and bytes of one frame. libp2p would keep 50,000 and read 4 MiB.
+MAX_RECORDS, MAX_FRAME_BYTES = 2048, 64 * 1024
 
 _MODULES = (
     libp2p.kad_dht.common,
@@ -76,12 +79,16 @@ class Dht:
 
     Args:
         host: the libp2p host.
+        admitted: waits until the hello on a stream's connection went through; raises when it doesn't.
     """
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, admitted: Callable[[Any], Awaitable[object]]) -> None:
         for module in _MODULES:  # `protocol_prefix` is accepted by libp2p and never used
             module.PROTOCOL_ID = TProtocol(KAD)
+            if hasattr(module, "MAX_DHT_MESSAGE_SIZE"):
+                module.MAX_DHT_MESSAGE_SIZE = MAX_FRAME_BYTES
         libp2p.kad_dht.kad_dht.multihash = _AnyKey
+        libp2p.kad_dht.value_store.MAX_VALUE_STORE_SIZE = MAX_RECORDS
         self._kad = KadDHT(
             host,
             DHTMode.SERVER,
@@ -92,6 +99,12 @@ class Dht:
         )
         self._own_id = str(host.get_id())
         _bound(self._kad.provider_store)
+
+        async def serve(stream: Any) -> None:
+            await admitted(stream.muxed_conn)
+            await self._kad.handle_stream(stream)
+
+        host.set_stream_handler(TProtocol(KAD), serve)
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -32,6 +32,7 @@ class _Target:
     noted: bool = False
     give_up_at: float = field(default_factory=lambda: trio.current_time() + GIVE_UP_S)
     paused_until: float = 0.0
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 class Dialer:
@@ -91,11 +92,20 @@ class Dialer:
         if target is not None:
             target.named = target.named or named
             return
-        if len(self._targets) >= MAX_TARGETS:
+        if len(self._targets) >= MAX_TARGETS and not self._make_room():
             return
         target = self._targets[peer_id] = _Target(peer_id, named)
         if self._nursery is not None:
             self._nursery.start_soon(self._keep, target)
+
+    def _make_room(self) -> bool:
+        """Give up the peer wanted longest of those that nobody named and that aren't there: heaps of names must not keep newer ones out."""
+        for peer_id, target in self._targets.items():
+            if not target.named and not self._table.is_connected(peer_id):
+                del self._targets[peer_id]
+                target.scope.cancel()
+                return True
+        return False
 
     def learn(self, addresses: Iterable[str]) -> None:
         """Addresses of others that a peer told us; dialled while this node has few peers."""
@@ -131,6 +141,10 @@ class Dialer:
         return result
 
     async def _keep(self, target: _Target) -> None:
+        with target.scope:
+            await self._stay_connected(target)
+
+    async def _stay_connected(self, target: _Target) -> None:
         peer = target.peer_id
         wait = self._config.redial_min_s
         try:
@@ -154,7 +168,8 @@ class Dialer:
                 await self._pause(peer, self._jittered(wait))
                 wait = min(2 * wait, self._config.redial_max_s)
         finally:
-            self._targets.pop(peer, None)
+            if self._targets.get(peer) is target:
+                del self._targets[peer]
 
     async def _try(self, target: _Target) -> bool:
         why = "no address is known"

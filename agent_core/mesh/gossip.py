@@ -22,6 +22,7 @@ from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.hotpath import consume_record
 from agent_core.mesh.outbox import Outbox
 from agent_core.mesh.publisher import Publisher
+from agent_core.mesh.rpcs import cut, drop_unsigned
 from agent_core.mesh.seen import Seen
 from agent_core.mesh.signing import Authors, signed
 from agent_core.network import Judge, Offence, Receiver, Verdict
@@ -133,6 +134,28 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
             await stream.reset()
             self._handle_dead_peer(stream.muxed_conn.peer_id)
 
+    def admit_frame(self, rpc: Any, peer: Any) -> bool:
+        """Cut a gossip frame down to what somebody honest would send; whether to look at it at all."""
+        relay, now = str(peer), time.monotonic()
+        if self._conduct.is_refused(relay, now):
+            self._expel(relay)
+            return False
+        frames, arrivals, control = self._conduct.rations(relay, now)
+        if not frames.take(1, now):
+            self._offended(relay, Offence.CONTROL, now)
+            return False
+        dropped, too_much = cut(rpc, self.topic_ids, arrivals, control, now)
+        unsigned = drop_unsigned(rpc)
+        if unsigned:
+            self.counters.rejected += unsigned
+            self._offended(relay, Offence.MESSAGE, now, unsigned)
+        if dropped:
+            self._conduct.dropped += dropped
+            self._offended(relay, Offence.BUDGET, now, dropped)
+        if too_much:
+            self._offended(relay, Offence.CONTROL, now)
+        return not self._conduct.is_refused(relay, now)
+
     async def continuously_read_stream(self, stream: Any) -> None:
         """Take in what a peer sends until its stream ends.
 
@@ -151,7 +174,7 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
 
     async def _take_rpc(self, peer_id: Any, rpc: Any) -> None:
         """One frame of a peer: its messages, its subscriptions, its control messages."""
-        if not consume_record(rpc, self.host, peer_id):
+        if not self.admit_frame(rpc, peer_id) or not consume_record(rpc, self.host, peer_id):
             return
         relay = str(peer_id)
         for number, message in enumerate(rpc.publish, 1):
@@ -235,7 +258,10 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
     def reject(self, relay: str) -> None:
         """Note that a peer sent what no honest one would; it may be graylisted for it, and is disconnected then."""
         self.counters.rejected += 1
-        if self._conduct.offended(relay, Offence.MESSAGE, time.monotonic()):
+        self._offended(relay, Offence.MESSAGE, time.monotonic())
+
+    def _offended(self, relay: str, offence: Offence, now: float, times: int = 1) -> None:
+        if self._conduct.offended(relay, offence, now, times):
             self._expel(relay)
 
     def _fenced(self, what: str, error: Exception) -> None:

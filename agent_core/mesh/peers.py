@@ -174,8 +174,9 @@ class PeerTable:
                 known.remove(address)
             known.insert(0 if proven else len(known), address)
         self._addresses[peer_id] = known[:MAX_ADDRESSES]
-        while len(self._addresses) > MAX_KNOWN:
-            self._addresses.popitem(last=False)
+        if len(self._addresses) > MAX_KNOWN:
+            oldest = next((p for p in self._addresses if p not in self._peers and p != peer_id), peer_id)
+            del self._addresses[oldest]
 
     def addresses(self, peer_id: str) -> list[str]:
         """Where the peer was dialled or says it listens, best first; full multiaddrs."""

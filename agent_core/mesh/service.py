@@ -75,7 +75,7 @@ class MeshStatistics:
     graylisted: int
     fenced: int
     turned_away: int  #: connections that weren't let in at the socket
-    refused_for: Mapping[str, int]  #: how often peers were refused something, by offence
+    offences: Mapping[str, int]  #: how often peers were refused something, by offence
     dht_records: int
 
 
@@ -201,10 +201,6 @@ class LibP2PNetwork:
         await trio.lowlevel.checkpoint()
         return await probe(self._table.addresses(peer_id))
 
-    def reject(self, peer_id: str) -> None:
-        if self._session is not None:
-            self._session.gossip.reject(peer_id)
-
     async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         await trio.lowlevel.checkpoint()
         if refuse_s > 0:
@@ -271,7 +267,7 @@ class LibP2PNetwork:
             graylisted=self._conduct.graylisted,
             fenced=c.raised,
             turned_away=self._entrance.turned_away,
-            refused_for={offence.value: n for offence, n in self._conduct.refused.items()},
+            offences={offence.value: n for offence, n in self._conduct.refused.items()},
             dht_records=self._session.dht.records if self._session is not None and self._session.dht else 0,
         )
 

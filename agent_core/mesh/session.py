@@ -70,6 +70,7 @@ class Session:
         self._learned = learned
         self._note = note
         self._noted: set[str] = set()
+        self._expelling: set[str] = set()
         self._nursery: trio.Nursery | None = None
         self._dialling: dict[str, trio.Event] = {}
         self.host = build_host(config, table, entrance)
@@ -84,7 +85,7 @@ class Session:
         if config.dht:
             from agent_core.mesh.dht import Dht
 
-            self.dht = Dht(self.host)
+            self.dht = Dht(self.host, self._admitted)
         self._sockets: list[Any] = []
         self._keep_sockets()
 
@@ -241,11 +242,18 @@ class Session:
             self._expel(peer_id)
 
     def _expel(self, peer_id: str) -> None:
-        if self._nursery is not None and self._table.is_connected(peer_id):
+        if self._nursery is not None and self._table.is_connected(peer_id) and peer_id not in self._expelling:
+            self._expelling.add(peer_id)
             self._note_once(
                 peer_id, f"Peer {peer_id} sends too much or what can't be valid; it is refused for a while."
             )
-            self._nursery.start_soon(self.disconnect, peer_id)
+            self._nursery.start_soon(self._show_out, peer_id)
+
+    async def _show_out(self, peer_id: str) -> None:
+        try:
+            await self.disconnect(peer_id)
+        finally:
+            self._expelling.discard(peer_id)
 
     # -- the hello -------------------------------------------------------------------------------------------------
 

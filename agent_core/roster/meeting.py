@@ -9,7 +9,7 @@ from dataclasses import replace
 import trio
 
 from agent_core.errors import VerificationFailed
-from agent_core.network import Network, Stream, StreamClosed
+from agent_core.network import Network, Offence, Stream, StreamClosed
 from agent_core.roster.admission import Message, decode, encode
 from agent_core.roster.machine import Meeting
 from agent_core.roster.model import VoterUse
@@ -166,6 +166,8 @@ class Meetings:
     async def _serve(self, stream: Stream) -> None:
         peer = stream.peer_id
         if sum(self._served.values()) >= MAX_SERVED or self._served.get(peer, 0) >= MAX_OF_ONE:
+            if peer in self._served:  # else it is others who ask too much
+                self._network.offended(peer, Offence.REQUESTS)
             await _close(stream)
             return
         self._served[peer] = self._served.get(peer, 0) + 1
@@ -191,6 +193,7 @@ class Meetings:
                 return self._hello(peer)
             return await self._answer(peer, message)
         except VerificationFailed as exc:
+            self._network.offended(peer, Offence.QUESTION)
             return CooeeReply(status="refused", message=exc.message)
         except Exception:  # a bug of ours costs this request, not the node
             log.exception("a request of %s failed", peer)

@@ -6,7 +6,7 @@ from agent_core.shapes.base import Shape
 
 
 class PeerInfo(Shape, frozen=True, kw_only=True):
-    """A live connection."""
+    """A live connection, or somebody who was turned away (``direction`` is empty)."""
 
     peer_id: str
     agent_id: str  #: empty when it isn't a member
@@ -17,6 +17,8 @@ class PeerInfo(Shape, frozen=True, kw_only=True):
     score: float
     entries: int  #: of its own feed, held here
     member: bool
+    refused: tuple[tuple[str, int], ...] = ()  #: what it was refused for and how often, most often first
+    graylisted_s: float = 0.0  #: for how long it is refused altogether, seconds from now
 
 
 class MemberInfo(Shape, frozen=True, kw_only=True):

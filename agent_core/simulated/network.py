@@ -76,7 +76,7 @@ class SimulatedNetwork:
         return ()
 
     def offended(self, peer_id: str, offence: Offence) -> None:
-        """Nobody is turned away here."""
+        self.rejected[peer_id] += 1
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)
@@ -134,9 +134,6 @@ class SimulatedNetwork:
     async def probe(self, peer_id: str) -> DialResult:
         await trio.sleep(2 * self._world.delay())
         return self._world.probe(self._peer_id, peer_id)
-
-    def reject(self, peer_id: str) -> None:
-        self.rejected[peer_id] += 1
 
     async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         await trio.lowlevel.checkpoint()

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from agent_core.clock import rfc3339, wall_ms
 from agent_core.errors import InvalidInput, Refused
 from agent_core.shapes import MemberInfo, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from chorus_hap.cli.app import new_group
@@ -15,7 +16,7 @@ from chorus_hap.cli.run import Run, here
 
 
 def peers(context: typer.Context) -> None:
-    """Print the live connections."""
+    """Print the live connections, and who was turned away lately and why."""
     run = here(context)
     found = run.read(tuple[PeerInfo, ...], "peers")
     if run.out.json:
@@ -23,14 +24,16 @@ def peers(context: typer.Context) -> None:
             run.out.data(peer)
         return
     run.out.table(
-        ("agent", "peer", "way", "for", "round trip", "entries", "address"),
+        ("agent", "peer", "way", "for", "round trip", "score", "refused", "entries", "address"),
         (
             (
                 Cell(clean(p.agent_id), "name") if p.agent_id else Cell("not a member", "warn"),
                 p.peer_id[-6:],
-                p.direction,
-                span(p.connected_s),
+                p.direction or "-",
+                span(p.connected_s) if p.direction else "-",
                 "-" if p.rtt_ms is None else f"{p.rtt_ms:.1f} ms",
+                Cell(f"{p.score:.0f}", "bad" if p.score <= -1 else ""),
+                _refused(p),
                 str(p.entries),
                 clean(p.addresses[0]) if p.addresses else "",
             )
@@ -38,6 +41,15 @@ def peers(context: typer.Context) -> None:
         ),
         "No connection to any peer.",
     )
+
+
+def _refused(peer: PeerInfo) -> Cell:
+    """What a peer was refused for, and for how long it is refused altogether."""
+    why = ", ".join(f"{what} {n}" for what, n in peer.refused[:3])
+    if peer.graylisted_s > 0:
+        until = when(rfc3339(wall_ms() + round(peer.graylisted_s * 1000)))
+        return Cell(f"graylisted until {until}: {why}", "bad")
+    return Cell(why, "warn")
 
 
 app = new_group("Who belongs to the cluster.")

@@ -115,7 +115,7 @@ class MembersPane(Pane):
     def sync(self) -> None:
         glyphs = self.console.look.glyphs
         members: Sequence[MemberInfo] = self.store.items("members")
-        peers: Sequence[PeerInfo] = self.store.items("peers")
+        peers: Sequence[PeerInfo] = [p for p in self.store.items("peers") if p.direction]
         voters = sum(m.voter and not m.revoked for m in members)
         roster, live = self.query_one("#me-roster", Grid), self.query_one("#me-peers", Grid)
         roster.caption = (

@@ -95,7 +95,7 @@ class MemoryNetwork:
         return ()
 
     def offended(self, peer_id: str, offence: Offence) -> None:
-        """Nobody is turned away here."""
+        self.rejected[peer_id] += 1
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self.watchers.append(watcher)
@@ -132,9 +132,6 @@ class MemoryNetwork:
 
     async def probe(self, peer_id: str) -> DialResult:
         return DialResult.SILENT
-
-    def reject(self, peer_id: str) -> None:
-        self.rejected[peer_id] += 1
 
     async def disconnect(self, peer_id: str, refuse_s: float = 0.0) -> None:
         self._mesh.cut(self._peer_id, peer_id)
