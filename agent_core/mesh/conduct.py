@@ -14,7 +14,7 @@ from agent_core.network import Offence
 GRAYLIST_AT = -100.0
 #: Of one peer, a second and at once: frames on our streams (the rest waits), gossip frames, messages in them seen before or
 #: not, and entries of gossip's control.
-FRAMES, RPCS, ARRIVALS, CONTROL = (200.0, 1000.0), (1000.0, 4000.0), (2000.0, 4000.0), (200.0, 2000.0)
+FRAMES, RPCS, ARRIVALS, CONTROL = (200.0, 1000.0), (1000.0, 4000.0), (2000.0, 4000.0), (100.0, 1000.0)
 #: Seconds in which a score halves.
 HALF_LIFE_S = 60.0
 #: Each time on the graylist is twice as long as the one before, up to this many times the first.

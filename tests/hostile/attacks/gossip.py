@@ -116,7 +116,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _send(to, out, frames)
 
 
-@attack("comes and goes from topics", "pubsub", End.DISCONNECTED, End.IGNORED, cpu_s=2.0)
+@attack("comes and goes from topics", "pubsub", End.DISCONNECTED, End.IGNORED, cpu_s=3.0)
 async def _(to: Target, out: Outcome) -> None:
     """Subscribes and unsubscribes fifty thousand times."""
     churn = prefixed(rpc(subscribe=[(True, TOPIC), (False, TOPIC)] * 500))
