@@ -19,6 +19,8 @@ from bench import idle
 from bench import js_libp2p as js
 
 CALM_PER_S, CALM_S = 100, 4
+#: Mesh peers with which GossipSub is content; it asks for no more, whoever else is connected.
+DEGREE_LOW = 4
 FULL_MESH, FULL_PER_S, FULL_S = 5, 50, 4
 #: (payload bytes, messages of one round of ours, of one round of js)
 BURSTS = ((256, 20_000, 3_000), (4096, 6_000, 2_000))
@@ -65,7 +67,7 @@ def nodes(count: int, command: Callable[[int], Sequence[str]]) -> Iterator[list[
                 node.call("dial", address=other.address)
             running.append(node)
         for node in running:
-            node.call("ready", peers=count - 1)
+            node.call("ready", peers=min(count - 1, DEGREE_LOW))
         yield running
 
 
