@@ -43,7 +43,8 @@ class Action:
         title: what it does, a few words.
         panes: where it works.
         changes: whether it changes anything on the mesh: not in read-only mode, not while the node is away.
-        dangerous: a question that is asked first, because it can't be undone; empty for none.
+        dangerous: a question that is asked first, because it can't be undone; empty for none. ``{}`` stands for what is
+            selected.
         footer: the footer's word; empty keeps it out of the footer.
         argument: passed to the handler.
     """
@@ -96,6 +97,28 @@ ACTIONS: tuple[Action, ...] = (
     Action("follow_link", ("o",), "go to what decided it, cites it, or what it leans on", _in("ucxl"), footer="links"),
     Action("older", ("left_square_bracket",), "older version", _in("ucxl"), footer="older"),
     Action("newer", ("right_square_bracket",), "newer version", _in("ucxl"), footer="newer"),
+    Action("invite", ("i",), "invite a newcomer: a ticket to hand over", _in("members"), changes=True, footer="invite"),
+    Action(
+        "approve", ("a",), "approve a newcomer that waits", _in("members", "attention"), changes=True, footer="approve",
+        dangerous="Let {} in? It is a member from then on, with the rights of its role.",
+    ),
+    Action(
+        "refuse", ("x",), "refuse a newcomer that waits", _in("members", "attention"), changes=True,
+        dangerous="Refuse {}? It is told so, and may ask again in ten minutes.",
+    ),
+    Action(
+        "revoke", ("X",), "revoke this member for good", _in("members"), changes=True, footer="revoke",
+        dangerous="Revoke {}? Its identity never comes back. What it wrote so far stands; nothing it writes from now on counts.",
+    ),
+    Action(
+        "evict", ("E",), "evict this member, which is away", _in("members"), changes=True,
+        dangerous="Evict {}? When it comes back it has to be admitted again.",
+    ),
+    Action("promote", ("plus",), "make this member a voter", _in("members"), changes=True),
+    Action(
+        "demote", ("minus",), "take this voter's vote away", _in("members"), changes=True,
+        dangerous="Take the vote of {} away? It stays a member, and votes again only when a person promotes it.",
+    ),
     Action("next_box", ("tab",), "next box, or roster and live connections", footer="next box"),
     Action("previous_box", ("shift+tab",), "previous box"),
     Action("certify", ("c",), "check the certificate of this term", _in("election"), footer="check term"),
@@ -133,18 +156,18 @@ FOOTERS: dict[str, tuple[str, ...]] = {
     "overview": ("compose", "propose", "copy", "command", "help", "quit"),
     "election": ("certify", "trigger", "resign", "next_box", "help", "quit"),
     "traffic": ("pause", "follow", "filter", "open", "copy", "help"),
-    "members": ("next_box", "filter", "sort", "copy", "command", "help"),
+    "members": ("invite", "approve", "revoke", "next_box", "filter", "help"),
     "hmmm": ("compose", "reply", "open", "next_box", "filter", "help"),
     "decisions": ("vote", "propose", "open", "filter", "sort", "help"),
     "ucxl": ("edit", "diff", "older", "follow_link", "filter", "help"),
     "log": ("pause", "follow", "filter", "open", "copy", "help"),
-    "attention": ("open", "vote", "filter", "copy", "command", "help"),
+    "attention": ("open", "vote", "approve", "filter", "copy", "help"),
 }
 
 #: What keys are called on screen.
 KEY_NAMES = {
     "slash": "/", "colon": ":", "question_mark": "?", "exclamation_mark": "!", "escape": "esc", "left_square_bracket": "[",
-    "right_square_bracket": "]", "shift+tab": "S-tab", "space": "space", "enter": "⏎",
+    "right_square_bracket": "]", "shift+tab": "S-tab", "plus": "+", "minus": "-", "space": "space", "enter": "⏎",
 }  # fmt: skip
 
 
@@ -250,10 +273,26 @@ def _names(panes: frozenset[str]) -> str:
 PANE_WORDS = {"status": "overview", "peers": "members", "decide": "decisions", **{pane: pane for _, pane, _ in PANES}}
 #: Words that `chorus-hap` knows too: what follows is passed on unchanged.
 SCRIPTED = frozenset(
-    {"status", "peers", "members", "election", "hmmm", "decisions", "decide", "ucxl", "log", "config", "doctor"}
+    {
+        "status",
+        "peers",
+        "members",
+        "election",
+        "hmmm",
+        "decisions",
+        "decide",
+        "ucxl",
+        "log",
+        "config",
+        "doctor",
+        "cluster",
+    }
 )
 #: Second words of scripted commands that change something.
-CHANGING = frozenset({"post", "propose", "vote", "withdraw", "put", "delete", "trigger", "resign", "purge"})
+CHANGING = frozenset(
+    {"post", "propose", "vote", "withdraw", "put", "delete", "trigger", "resign", "purge"}
+    | {"invite", "approve", "refuse", "revoke", "evict", "promote", "demote", "policy", "join", "recover", "share"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,19 @@ PAINTS_PER_S = 8
 SLOW_PAINT_S = 0.03
 SLOW_PAINTS_PER_S = 2
 #: Slices the console keeps fresh whatever pane is shown.
-SLICES = ("status", "election", "members", "peers", "rooms", "decisions", "ucxl", "attention", "traffic", "log")
+SLICES = (
+    "status",
+    "election",
+    "members",
+    "peers",
+    "waiting",
+    "rooms",
+    "decisions",
+    "ucxl",
+    "attention",
+    "traffic",
+    "log",
+)
 
 Runner = Callable[[tuple[str, ...]], Awaitable[tuple[int, str, str]]]
 
@@ -389,8 +401,12 @@ class ConsoleApp(App[str]):
         )
         run = getattr(target, action.method)
         if action.dangerous:
+            subject = self.pane.subject(action.id) if self.pane else ""
+            if "{}" in action.dangerous and not subject:
+                self.say(f"Nothing is selected that one could {action.id}.", "warning")
+                return
             self.push_screen(
-                Confirm(action.dangerous, action.title.split(";")[0]),
+                Confirm(action.dangerous.replace("{}", subject), action.title.split(";")[0]),
                 lambda yes: run(argument or action.argument) if yes else None,
             )
         else:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from chorus_hap.wizard.dialogs import FirstRun
 
 
+#: How the node that the console starts gets the ticket: command lines can be read by others.
+_TICKET = "CHORUS_CLUSTER_TICKET"
+
+
 def run_console(launch: Launch) -> int:
     """Run the console on a home, with a node of its own or the one that runs there already.
 
@@ -40,6 +44,9 @@ def run_console(launch: Launch) -> int:
             "The console needs a terminal.",
             "Use `chorus-hap status` and the other commands in scripts, or `chorus-hap --daemon`.",
         )
+    ticket = launch.settings.pop("cluster.ticket", None)
+    if ticket:
+        os.environ[_TICKET] = str(ticket)
     settings = load(launch.home, launch.settings)
     home = Home(settings.home)
     fresh = not home.identity.exists() or not any(home.identity.iterdir())
@@ -95,9 +102,12 @@ def _options(settings: Settings, launch: Launch, first_run: bool, read_only: boo
         values.agent.id or f"{getpass.getuser()}-{socket.gethostname().split('.')[0]}",
         values.agent.role or "operator",
         values.cluster.network,
+        values.cluster.ticket,
     )
 
     def accept(given: FirstRun) -> None:
+        if given.ticket:
+            os.environ[_TICKET] = given.ticket
         answers.update({"agent.id": given.name, "agent.role": given.role, "cluster.network": given.network})
         remember(settings.home, given)
 

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import Attention
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.newcomers import decide_on, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import one_line, since
@@ -60,7 +61,7 @@ class AttentionPane(Pane):
         yield Grid(
             "Waiting for you",
             [Column("what", 13), Column("", 0), Column("since", 6, right=True)],
-            empty="Nothing waits for you. Votes you owe, mentions, escalations, forks and troubles of the node appear here.",
+            empty="Nothing waits for you. Votes you owe, newcomers to approve, mentions, escalations, forks and troubles of the node appear here.",
             id="at-list",
         )
 
@@ -75,6 +76,20 @@ class AttentionPane(Pane):
     def _opened(self, event: Viewport.Opened) -> None:
         if isinstance(event.view, Grid):
             open_target(self, event.view.key)
+
+    def _newcomer(self) -> str:
+        """The peer id of the newcomer that is selected."""
+        kind, _, peer = self.query_one("#at-list", Grid).key.partition(":")
+        return peer if kind == "waiting" else ""
+
+    def subject(self, action: str) -> str:
+        return waiting_name(self.store, self._newcomer())
+
+    def do_approve(self, _argument: str = "") -> None:
+        decide_on(self, "approve", self._newcomer())
+
+    def do_refuse(self, _argument: str = "") -> None:
+        decide_on(self, "refuse", self._newcomer())
 
     def do_vote(self, _argument: str = "") -> None:
         open_target(self, self.query_one("#at-list", Grid).key)

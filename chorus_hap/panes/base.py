@@ -71,6 +71,10 @@ class Pane(Container):
         if view is not None:
             view.focus()
 
+    def subject(self, action: str) -> str:
+        """The name of what an action would act on, for the question before it; empty for nothing."""
+        return ""
+
     def open_at(self, argument: str) -> None:
         """Open what was asked for: a row's key, or a pane's own word."""
 

@@ -9,18 +9,42 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from agent_core.shapes import MemberInfo, PeerInfo
+from agent_core.shapes import MemberInfo, PeerInfo, Ticket, WaitingInfo
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.newcomers import decide_on, ticket_lines, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, facts, plural, short, since, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
+from chorus_hap.wizard.dialogs import Reader
+
+
+def waiting_rows(waiting: Sequence[WaitingInfo], glyphs: Glyphs, now: datetime) -> list[Row]:
+    """The newcomers that wait for a person, which is why they come first."""
+    return [
+        Row(
+            w.peer_id,
+            (
+                [(f"{glyphs.warn} ", "warn"), (w.agent_id, "text bold")],
+                (w.role, "text"),
+                (w.kind, "dim"),
+                (f"…{w.peer_id[-6:]}", "text"),
+                ("waits", "warn"),
+                (since(w.since, now), "dim"),
+                ("", "dim"),
+            ),
+            {"role": w.role, "kind": w.kind, "name": w.agent_id, "waiting": "yes"},
+            ("", w.role, w.kind, "", "", w.since, 0),
+            w.peer_id,
+        )
+        for w in waiting
+    ]
 
 
 def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) -> list[Row]:
     """The roster: the leader first, then who is there, then the others."""
-    ordered = sorted(members, key=lambda m: (not m.leader, m.revoked, not m.online, m.agent_id))
+    ordered = sorted(members, key=lambda m: (not m.leader, m.revoked or m.evicted, not m.online, m.agent_id))
     return [
         Row(
             m.peer_id,
@@ -34,7 +58,7 @@ def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) ->
                 (m.role, "text"),
                 (m.kind, "dim"),
                 (m.authority, "text"),
-                ("revoked" if m.revoked else "voter" if m.voter else "", "bad" if m.revoked else "text"),
+                ("revoked" if m.revoked else "evicted" if m.evicted else "voter" if m.voter else "", "bad" if m.revoked else "dim" if m.evicted else "text"),
                 ("here" if m.you else "now" if m.online else since(m.last_seen, now) or "never", "dim"),
                 (str(m.entries), "dim"),
             ),
@@ -73,7 +97,7 @@ class MembersPane(Pane):
     """Two tables in one place, and the chosen one in full."""
 
     name_: ClassVar[str] = "members"
-    slices: ClassVar[frozenset[str]] = frozenset({"members", "peers"})
+    slices: ClassVar[frozenset[str]] = frozenset({"members", "peers", "waiting", "status"})
     ticks: ClassVar[bool] = True
     live = False
 
@@ -84,7 +108,7 @@ class MembersPane(Pane):
                 Column("member", 0, share=2), Column("role", 12), Column("kind", 6), Column("authority", 12),
                 Column("", 7), Column("seen", 5, right=True), Column("entries", 7, right=True, from_width=76),
             ],
-            empty="Members of the cluster live here. A node that is started with this one's address as its bootstrap joins by itself.",
+            empty="Members of the cluster live here. i makes a ticket by which a new node comes in.",
             id="me-roster",
         )  # fmt: skip
         yield Grid(
@@ -118,11 +142,15 @@ class MembersPane(Pane):
         peers: Sequence[PeerInfo] = [p for p in self.store.items("peers") if p.direction]
         voters = sum(m.voter and not m.revoked for m in members)
         roster, live = self.query_one("#me-roster", Grid), self.query_one("#me-peers", Grid)
-        roster.caption = (
-            f"Roster · {plural(len(members), 'member')}, {plural(voters, 'voter')}" if members else "Roster"
-        )
+        waiting: Sequence[WaitingInfo] = self.store.items("waiting")
+        inside = sum(not (m.revoked or m.evicted) for m in members)
+        roster.caption = f"Roster · {plural(inside, 'member')}, {plural(voters, 'voter')}" if members else "Roster"
+        if waiting:
+            roster.caption += f" · {len(waiting)} waiting"
+        elif self.store.status is not None and self.store.status.policy:
+            roster.caption += f" · admission {self.store.status.policy}"
         roster.note = f"tab: {plural(len(peers), 'live connection')}"
-        roster.show(member_rows(members, glyphs, self.now))
+        roster.show([*waiting_rows(waiting, glyphs, self.now), *member_rows(members, glyphs, self.now)])
         roster.retitle()
         live.caption = f"Live connections · {len(peers)}"
         live.note = "tab: roster"
@@ -136,8 +164,16 @@ class MembersPane(Pane):
         member = next((m for m in self.store.items("members") if m.peer_id == key), None)
         peer = next((p for p in self.store.items("peers") if p.peer_id == key), None)
 
+        newcomer = next((w for w in self.store.items("waiting") if w.peer_id == key), None)
+
         def build(width: int) -> list[Line]:
             pairs: list[tuple[str, Line | str]] = [("Peer id", key)]
+            if newcomer is not None:
+                can = f", can {', '.join(newcomer.capabilities)}" if newcomer.capabilities else ""
+                pairs.append(
+                    ("Asks", f"{newcomer.agent_id}, {newcomer.role}, {newcomer.kind}{can}: a lets it in, x refuses it")
+                )
+                pairs.append(("Says it is", f"{newcomer.host or 'a host it does not name'}"))
             if member is not None:
                 rights = "votes in elections" if member.voter else "not a voter"
                 pairs.append(
@@ -174,6 +210,43 @@ class MembersPane(Pane):
         self._arrange()
         self.sync()
         self.grid.focus()
+
+    def _newcomer(self) -> str:
+        """The newcomer that is selected, or the only one there is."""
+        waiting = [w.peer_id for w in self.store.items("waiting")]
+        return self.grid.key if self.grid.key in waiting else waiting[0] if len(waiting) == 1 else ""
+
+    def subject(self, action: str) -> str:
+        if action in ("approve", "refuse"):
+            return waiting_name(self.store, self._newcomer())
+        key = self.grid.key
+        member = next((m for m in self.store.items("members") if m.peer_id == key), None)
+        return f"{member.agent_id} (…{key[-6:]})" if member is not None else ""
+
+    def do_approve(self, _argument: str = "") -> None:
+        decide_on(self, "approve", self._newcomer())
+
+    def do_refuse(self, _argument: str = "") -> None:
+        decide_on(self, "refuse", self._newcomer())
+
+    def do_revoke(self, _argument: str = "") -> None:
+        decide_on(self, "revoke", self.grid.key)
+
+    def do_evict(self, _argument: str = "") -> None:
+        decide_on(self, "evict", self.grid.key)
+
+    def do_promote(self, _argument: str = "") -> None:
+        decide_on(self, "promote", self.grid.key)
+
+    def do_demote(self, _argument: str = "") -> None:
+        decide_on(self, "demote", self.grid.key)
+
+    def do_invite(self, _argument: str = "") -> None:
+        async def job() -> None:
+            ticket = await self.ask("members.invite", Ticket)
+            self.console.push_screen(Reader("A ticket for one newcomer", ticket_lines(ticket), copy=ticket.token))
+
+        self.work(job)
 
     def do_next_box(self, _argument: str = "") -> None:
         self.open_at("" if self.live else "live")

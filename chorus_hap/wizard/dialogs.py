@@ -13,6 +13,8 @@ from textual.containers import Container, Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, Static
 
+from agent_core.errors import InvalidInput
+from agent_core.roster.warrants import from_token
 from chorus_hap.actions import PANES, Registry, key_name
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, fit, wrap
@@ -186,10 +188,11 @@ class FirstRun:
     name: str
     role: str
     network: str
+    ticket: str = ""
 
 
 class Setup(Screen[FirstRun]):
-    """The one screen of a new home: name, role, network. Enter accepts what stands there."""
+    """The one screen of a new home: name, role, network, and a ticket. Enter accepts what stands there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "accept", show=False, priority=True),
@@ -216,6 +219,8 @@ class Setup(Screen[FirstRun]):
             yield Input(self.proposal.role, id="role", compact=True)
             yield Static("Network (separates meshes)", markup=False, classes="label")
             yield Input(self.proposal.network, id="network", compact=True)
+            yield Static("Ticket, if somebody invited you", markup=False, classes="label")
+            yield Input(self.proposal.ticket, id="ticket", compact=True, password=True)
             yield Static(f"Home: {self.home}", markup=False, classes="hint")
             yield Static("", id="problem", markup=False, classes="problem")
             yield Static(
@@ -238,4 +243,12 @@ class Setup(Screen[FirstRun]):
         elif not network or len(network) > 64 or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in network):
             problem.update("A network's name has letters, digits, _ . and -, at most 64.")
         else:
-            self.dismiss(FirstRun(name, role, network))
+            ticket = self.query_one("#ticket", Input).value.strip()
+            try:
+                invitation = from_token(ticket) if ticket else None
+            except InvalidInput as error:
+                problem.update(str(error))
+                return
+            if invitation is not None:  # it says where to go, and as what
+                network, role = invitation.network, invitation.ticket.role or role
+            self.dismiss(FirstRun(name, role, network, ticket))

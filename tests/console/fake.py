@@ -225,6 +225,7 @@ class FakeSource:
         self.mute = False
         self.rooms: dict[str, list[s.Message]] = {"cache": room_messages()}
         self.slices: dict[str, Any] = {
+            "waiting": (),
             "status": status(), "election": election(), "members": members(), "peers": peers(), "rooms": rooms(), "decisions": decisions(),
             "ucxl": (), "attention": attention(),
         }  # fmt: skip

@@ -1,0 +1,49 @@
+"""Letting in and sending away, the same from every pane: who waits, the operation and what became of it, the ticket's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from agent_core.shapes import RosterDone, Ticket, WaitingInfo
+from chorus_hap.panes.base import Pane
+from chorus_hap.store import Store
+from chorus_hap.widgets.lines import Line, clock, wrap
+
+
+def waiting_name(store: Store, peer_id: str) -> str:
+    """A newcomer's name with the end of its peer id; empty if it doesn't wait."""
+    waiting: Sequence[WaitingInfo] = store.items("waiting")
+    who = next((w for w in waiting if w.peer_id == peer_id), None)
+    return f"{who.agent_id} (…{peer_id[-6:]})" if who is not None else ""
+
+
+def decide_on(pane: Pane, verb: str, peer_id: str) -> None:
+    """Have the roster changed, and say what became of it."""
+    if not peer_id:
+        pane.console.say("Nobody is selected.", "warning")
+        return
+
+    async def job() -> None:
+        done = await pane.ask(f"members.{verb}", RosterDone, id=peer_id)
+        pane.console.say(done.text)
+
+    pane.work(job)
+
+
+def ticket_lines(ticket: Ticket) -> Callable[[int], list[Line]]:
+    """The page that shows a ticket."""
+
+    def build(width: int) -> list[Line]:
+        lines: list[Line] = [
+            [(f"Good for one newcomer until {clock(ticket.expires_at)}. Hand it over in private.", "text")],
+            [],
+        ]
+        size = max(20, width - 2)
+        lines += [[(ticket.token[at : at + size], "accent")] for at in range(0, len(ticket.token), size)]
+        lines += [[], [("y copies it. On the new machine, with TICKET in its place:", "dim")]]
+        lines += [[("  chorus-hap --ticket TICKET", "text")], [("  chorus-hap --daemon --ticket TICKET", "text")]]
+        for part in wrap("A new console asks for it on its first screen, too.", size):
+            lines.append([(part, "dim")])
+        return lines
+
+    return build
