@@ -64,12 +64,15 @@ def _said(act: Act, ctx: ViewContext) -> _Said:
                 words = "became a voter" if act.kind == ActKind.VOTER_ADD else "is no voter any more"
                 words += ", after its home had been restored" if voter.trusts else ""
                 return _Said(voter.peer_id, words + (f": {voter.reason}" if voter.reason else ""))
-            case ActKind.MEMBER_REVOKE:
-                revoke = msgspec.json.decode(act.payload, type=RevokePayload)
-                return _Said(revoke.peer_id, "was revoked" + (f": {revoke.reason}" if revoke.reason else ""))
+            case ActKind.MEMBER_REVOKE | ActKind.MEMBER_EVICT:
+                gone = msgspec.json.decode(act.payload, type=RevokePayload)
+                words = "was revoked" if act.kind == ActKind.MEMBER_REVOKE else "was evicted"
+                words += f" by {ctx.name(gone.warrant.by)}" if gone.warrant else ""
+                return _Said(gone.peer_id, words + (f": {gone.reason}" if gone.reason else ""))
             case ActKind.POLICY:
-                policy = msgspec.json.decode(act.payload, type=PolicyPayload).policy
-                return _Said("", f"admission is {policy.value}")
+                policy = msgspec.json.decode(act.payload, type=PolicyPayload)
+                by = f", by {ctx.name(policy.warrant.by)}" if policy.warrant else ""
+                return _Said("", f"admission is {policy.policy.value}{by}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _Said("", "can't be read")

@@ -22,6 +22,7 @@ from agent_core.roster.fold import (
     VoterPayload,
     after,
 )
+from agent_core.roster.history import history
 from agent_core.roster.judging import MAX_VOTERS, objection
 from agent_core.roster.model import Authority, Kind, Member, Policy, Roster
 from agent_core.roster.warrants import (
@@ -33,8 +34,10 @@ from agent_core.roster.warrants import (
     signed_ticket,
     to_token,
 )
+from agent_core.views import ViewContext
 from agent_core.wire.families.cooee import CooeeTicket
-from tests.support.clusters import act
+from tests.support.clusters import Book, act
+from tests.support.parts import FakeEntries
 
 NOW = 1_767_225_600_000
 SIGNERS = {name: Ed25519Signer(bytes([n]) * 32) for n, name in enumerate(("boss", "ann", "bee", "cat", "new"), 1)}
@@ -226,6 +229,19 @@ def test_an_evicted_member_is_admitted_again_and_a_revoked_one_never() -> None:
 def test_garbage_is_refused_and_raises_nothing(kind: str, payload: bytes) -> None:
     said = objection(roster(), kind, payload, NOW, Ed25519Verifier())
     assert said or kind in (ActKind.TERM, ActKind.DECISION_CLOSE)
+
+
+def test_the_history_says_who_was_evicted() -> None:
+    book = Book("boss", [])
+    genesis = GenesisPayload(random="00", network="n", policy=Policy.OPEN, founder=record("boss"))
+    gone = RevokePayload(peer_id=IDS["bee"], heads=(), reason="away", warrant=asked("boss", Verb.EVICT, "bee"))
+    book.acts = [
+        act(0, ActKind.GENESIS, genesis, CLUSTER),
+        act(1, ActKind.MEMBER_ADD, MemberPayload(member=record("bee"))),
+        act(2, ActKind.MEMBER_EVICT, gone),
+    ]
+    context = ViewContext(me=IDS["boss"], chain=book, bodies=FakeEntries(), now_ms=NOW)
+    assert history(context)[-1].text == "was evicted by boss: away"
 
 
 def test_a_token_is_one_short_word_and_comes_back_whole() -> None:
