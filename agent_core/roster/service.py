@@ -463,6 +463,8 @@ class RosterService:
 
     def _situation(self) -> machine.Situation:
         now = self._now_ms()
+        if not self._network.addresses:
+            self._since_ms = now  # who can't be reached yet hasn't looked for anybody: a mesh may take seconds to start
         self._avoid = {c: until for c, until in self._avoid.items() if until > now}
         return machine.Situation(
             me=self.peer_id,

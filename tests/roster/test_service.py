@@ -16,6 +16,7 @@ from agent_core.roster.meeting import MAX_OF_ONE, PROTOCOL
 from agent_core.roster.model import Authority, Kind, VoterUse, YieldData
 from agent_core.roster.service import RosterService
 from agent_core.roster.settings import Applicant
+from agent_core.simulated.network import SimulatedNetwork
 from agent_core.simulated.world import SimulatedWorld
 from agent_core.wire.families.cooee import CooeeEnrol, CooeeHello, CooeeReply
 from agent_core.wire.judge import Standing
@@ -57,6 +58,20 @@ async def test_a_home_that_finds_nobody_founds_after_the_grace_and_its_founder_i
     assert (a.member.authority, a.member.voter, a.member.role, a.lone) == (Authority.MASTER, True, "operator", True)
     assert clusters.homes["a"].disk["cluster"] == a.cluster_id.encode()
     assert clusters.homes["a"].bound == [a.cluster_id]
+
+
+async def test_the_grace_begins_once_the_mesh_can_be_reached(
+    clusters: Clusters, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedNetwork, "addresses", ())
+        a = await clusters.start("a")
+        await trio.sleep(15)
+        assert a.cluster_id == "", "it would have founded beside a cluster that it hasn't had time to find"
+    await trio.sleep(8)
+    assert a.cluster_id == ""
+    await until(lambda: bool(a.cluster_id), 5)
 
 
 async def test_a_home_that_belongs_somewhere_never_founds_again(clusters: Clusters, autojump_clock: MockClock) -> None:
