@@ -8,6 +8,8 @@ from __future__ import annotations
 
 #: Lateness below this share of the timeout is every machine's; above it, so many times the lateness is waited.
 NOISE, GAIN = 0.01, 3.0
+#: In this share of the timeout it counts half: a machine that was only paused is soon as quick to notice as the others.
+HALF = 0.2
 
 
 class Patience:
@@ -23,10 +25,9 @@ class Patience:
         self._at = 0.0
 
     def late(self, late_s: float, now: float) -> None:
-        """Something that was due ran so much later (s); what is worst counts, and halves in each timeout that passes."""
-        faded = self._faded(now)
-        if late_s >= faded:
-            self._late_s, self._at = late_s, now
+        """Something that was due ran so much later (s); what is worst counts, and fades."""
+        if late_s >= self._faded(now):
+            self._late_s, self._at = min(late_s, self._timeout_s / GAIN), now
 
     def extra_s(self, now: float) -> float:
         """What is waited beyond the timeout now (s)."""
@@ -38,4 +39,4 @@ class Patience:
         return 1.0 + self.extra_s(now) / self._timeout_s
 
     def _faded(self, now: float) -> float:
-        return float(self._late_s * 0.5 ** (max(0.0, now - self._at) / self._timeout_s))
+        return float(self._late_s * 0.5 ** (max(0.0, now - self._at) / (HALF * self._timeout_s)))

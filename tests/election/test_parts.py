@@ -91,7 +91,7 @@ def test_patience_grows_with_lateness_up_to_a_timeout_and_fades(said: list[tuple
         assert before <= patience.extra_s(now) <= 15.0
         assert 1.0 <= patience.factor(now) <= 2.0
         assert patience.extra_s(now) >= min(3 * late_s, 15.0) or late_s <= 0.15
-    assert patience.extra_s(now + 15 * 15) == 0.0
+    assert patience.extra_s(now + 16) == 0.0
 
 
 def test_uptime_is_the_share_since_first_seen() -> None:
