@@ -10,11 +10,14 @@ import msgspec
 
 from agent_core.errors import VerificationFailed
 from agent_core.feeds import checkpoint as checkpoints
+from agent_core.feeds.heads import MAX_EPOCH, MAX_SIZE
 from agent_core.feeds.merkle import verify_consistency, verify_inclusion
 from agent_core.identity.signing import Verifier
 
 #: How many roots one question of the search for the divergence names: each answer divides the search by one more.
 PROBES = 15
+#: So many epochs of one author may fork; what it writes after the last of them doesn't count.
+MAX_FORKED_EPOCHS = 32
 
 
 class Side(msgspec.Struct, frozen=True, array_like=True):
@@ -58,7 +61,7 @@ def verify_fork(proof: ForkProof, verifier: Verifier) -> None:
     Raises:
         VerificationFailed: it proves nothing.
     """
-    if proof.seq < 0:
+    if not (0 <= proof.seq < MAX_SIZE and 0 <= proof.epoch < MAX_EPOCH):
         raise VerificationFailed("A fork proof names no place.")
     leaves = [_verify_side(proof, side, verifier) for side in (proof.a, proof.b)]
     if leaves[0] >= leaves[1]:
@@ -72,6 +75,52 @@ def _verify_side(proof: ForkProof, side: Side, verifier: Verifier) -> bytes:
     verify_inclusion(leaf, proof.seq, signed.size, side.inclusion, signed.root)
     verify_consistency(proof.seq, proof.root, signed.size, signed.root, side.prefix)
     return leaf
+
+
+class ForkTable:
+    """Which fork proofs are kept: of an epoch the earliest divergence, of an author its first forked epochs.
+
+    So what one author can make others keep is bounded, and it takes no other author's room. Who knows the same proofs keeps the
+    same ones, whatever their order, and what counts of an author only ever shrinks.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[int, tuple[int, str]]] = {}  # author, epoch: number of the divergence, id
+
+    def lacks(self, author: str, epoch: int, seq: int, id: str) -> bool:
+        """Whether a proof says more than those kept."""
+        kept = self._kept.get(author, {})
+        if epoch in kept:
+            return (seq, id) < kept[epoch]
+        return len(kept) < MAX_FORKED_EPOCHS or epoch < max(kept)
+
+    def going(self, author: str, epoch: int) -> tuple[int, str] | None:
+        """Epoch and id of the proof that goes when one of this epoch comes; nothing if there is room."""
+        kept = self._kept.get(author, {})
+        if epoch not in kept and len(kept) < MAX_FORKED_EPOCHS:
+            return None
+        gone = epoch if epoch in kept else max(kept)
+        return gone, kept[gone][1]
+
+    def add(self, author: str, epoch: int, seq: int, id: str) -> None:
+        """Take in a proof, if it was lacking."""
+        if self.lacks(author, epoch, seq, id):
+            going = self.going(author, epoch)
+            kept = self._kept.setdefault(author, {})
+            if going is not None:
+                del kept[going[0]]
+            kept[epoch] = (seq, id)
+
+    def limit(self, author: str, epoch: int) -> int | None:
+        """How many entries of an epoch count; nothing if forks don't limit it."""
+        kept = self._kept.get(author, {})
+        if epoch in kept:
+            return kept[epoch][0]
+        return 0 if len(kept) >= MAX_FORKED_EPOCHS and epoch > max(kept) else None
+
+    def ids(self) -> list[str]:
+        """The proofs kept, by author and epoch."""
+        return [kept[epoch][1] for _, kept in sorted(self._kept.items()) for epoch in sorted(kept)]
 
 
 class Divergence:

@@ -106,18 +106,19 @@ class Intake:
             await self._disk.run(functools.partial(self.store.add_bodies, bodies))
             await self._purge([key for key, _ in bodies if self._is_purged(key)])
 
-    async def keep_fork(self, proof: ForkProof) -> bool:
-        """Store a checked fork proof; returns whether it was new."""
+    async def keep_fork(self, proof: ForkProof) -> Sequence[int]:
+        """Store a checked fork proof; returns the epochs that may end elsewhere now, none if it said nothing new."""
         async with self.writing:
             if proof.author == self.me and proof.epoch >= self._place.epoch:
                 reason = "this home's feed forked: it was written in two places"
                 await self._doubt_memory(reason, proof.epoch)
-            new = await self._disk.run(functools.partial(self.store.add_fork, proof))
-        if new:
+            epochs = await self._disk.run(functools.partial(self.store.add_fork, proof))
+        if epochs:
             log.warning("feeds: %s wrote two histories of epoch %d from %d on", proof.author, proof.epoch, proof.seq)
+        for epoch in epochs:
             for callback in self._fork_callbacks:
-                call(callback, proof.author, proof.epoch)
-        return new
+                call(callback, proof.author, epoch)
+        return epochs
 
     async def stored(self, new: Extension) -> None:
         """Entries are durable: apply the purges among them, then hand out those whose time has come.

@@ -25,6 +25,7 @@ MAX_FRAME_BYTES = 256 * 1024
 ANSWER_TIMEOUT_S = 10.0
 #: Heads in one frame; a node with more feeds shows them page by page.
 PAGE = 1000
+#: Ids of fork proofs in one frame; they have pages, too.
 MAX_FORKS = 512
 MAX_BODIES = 64
 #: Leaves room in a frame for checkpoint, proof and framing.
@@ -185,14 +186,15 @@ def head_of(shown: Shown, author: str, epoch: int) -> Head:
 
 
 def vector(shown: Shown, page: int) -> Have:
-    """One page of all heads held of accepted authors, with the ids of the fork proofs kept."""
+    """One page of all heads held of accepted authors, and of the ids of the fork proofs kept."""
     store = shown.store
     heads = [head_of(shown, head.author, head.epoch) for head in store.heads() if shown.wants(head.author)]
+    forks = store.forks()
     return Have(
         heads=tuple(heads[page * PAGE : (page + 1) * PAGE]),
-        forks=tuple(store.forks()[:MAX_FORKS]) if page == 0 else (),
+        forks=tuple(forks[page * MAX_FORKS : (page + 1) * MAX_FORKS]),
         page=page,
-        pages=-(-len(heads) // PAGE),
+        pages=max(-(-len(heads) // PAGE), -(-len(forks) // MAX_FORKS)),
     )
 
 

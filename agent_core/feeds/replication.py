@@ -19,7 +19,7 @@ from agent_core.feeds.fetching import Fetcher, Parted, Shelf
 from agent_core.feeds.forks import Divergence, ForkProof, make_proof, verify_fork
 from agent_core.feeds.heads import MAX_EPOCH, MAX_SIZE
 from agent_core.feeds.model import Body, Entry, EntryKey, Head
-from agent_core.feeds.protocol import ANSWER_TIMEOUT_S, MAX_BODIES, MAX_FORKS, PROTOCOL, Frame
+from agent_core.feeds.protocol import ANSWER_TIMEOUT_S, MAX_BODIES, PROTOCOL, Frame
 from agent_core.feeds.serving import Server, close
 from agent_core.feeds.store import FeedKey
 from agent_core.identity.signing import Verifier
@@ -226,12 +226,12 @@ class Replicator:
                 ours = protocol.vector(keeper, page)
                 have = await self._have(stream, ours)
                 if page == 0:
-                    await self._pull_forks(stream, have.forks)
                     pages = max(ours.pages, have.pages)
+                await self._pull_forks(stream, have.forks)
                 # Each page is fetched before the next is asked for: a peer may claim as many as it likes.
                 at_end = await self._fetch(stream, have.heads, grown)
                 page += 1
-                if not ours.heads and not have.heads:
+                if not (ours.heads or have.heads or ours.forks or have.forks):
                     break
         else:
             have = await self._have(stream, protocol.heads_of(keeper, told))
@@ -317,16 +317,18 @@ class Replicator:
         await self._believe_fork(make_proof(*feed, seq, root, ours, theirs))
 
     async def _pull_forks(self, stream: Stream, ids: Sequence[str]) -> None:
-        known = set(self._keeper.store.forks())
+        store = self._keeper.store
+        known = set(store.forks())
         missing = [id_ for id_ in ids if id_ not in known]
-        while missing and len(known) < MAX_FORKS:
+        while missing:
             question = protocol.AskForks(ids=tuple(missing))
             proofs = (await self._ask(stream, question, protocol.Forks)).proofs
             got = {proof.id for proof in proofs} & set(missing)
             if not got:
                 return
-            for proof in proofs:
-                if self._keeper.wants(proof.author) and proof.id in got:
+            # The earliest first, and nothing is verified that changes nothing: an author may sign for as many forks as it likes.
+            for proof in sorted(proofs, key=lambda proof: (proof.author, proof.epoch, proof.seq)):
+                if proof.id in got and self._keeper.wants(proof.author) and store.lacks_fork(proof):
                     await self._believe_fork(proof)
             missing = [id_ for id_ in missing if id_ not in got]
 

@@ -369,8 +369,10 @@ class Feeds:
 
     async def keep_fork(self, proof: ForkProof) -> None:
         """Store a checked fork proof, and pass it on before all else."""
-        if await self._intake.keep_fork(proof) and self._links is not None:
-            self._links.fetcher.grew((proof.author, proof.epoch))
+        epochs = await self._intake.keep_fork(proof)
+        if epochs and self._links is not None:
+            for epoch in epochs:
+                self._links.fetcher.grew((proof.author, epoch))
             self._links.compare_all()
 
     def heard(self, peer_id: str, heads: Sequence[Head]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from agent_core.clock import ZERO, Hlc
 from agent_core.errors import StoreError, VerificationFailed
 from agent_core.feeds.audit import audit
-from agent_core.feeds.forks import ForkProof
+from agent_core.feeds.forks import ForkProof, ForkTable
 from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, SETTLING, FeedInfo, Item, PurgeData
 from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
@@ -52,8 +52,7 @@ class Store:
         self.path = path
         self._writer, self._reader = writer, reader
         self._feeds: dict[FeedKey, _Feed] = {}
-        self._limits: dict[FeedKey, int] = {}
-        self._forks: dict[str, FeedKey] = {}
+        self._forks = ForkTable()
         self._claims: dict[EntryKey, frozenset[str]] = {}
         self._load()
 
@@ -91,7 +90,7 @@ class Store:
         return [
             FeedInfo(
                 head=Head(author=author, epoch=epoch, size=feed.size, root=feed.root.hex()),
-                fork_limit=self._limits.get((author, epoch)),
+                fork_limit=self._forks.limit(author, epoch),
                 latest_hlc=feed.hlc,
             )
             for (author, epoch), feed in sorted(self._feeds.items())
@@ -432,25 +431,34 @@ class Store:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
-    def add_fork(self, proof: ForkProof) -> bool:
-        """Keep a checked fork proof; returns whether it was new."""
-        if proof.id in self._forks:
-            return False
+    def lacks_fork(self, proof: ForkProof) -> bool:
+        """Whether a fork proof says more than those kept."""
+        return self._forks.lacks(proof.author, proof.epoch, proof.seq, proof.id)
+
+    def add_fork(self, proof: ForkProof) -> list[int]:
+        """Keep a checked fork proof; returns the epochs that may end elsewhere now, none if it said nothing new."""
+        if not self.lacks_fork(proof):
+            return []
+        author = proof.author
+        going = self._forks.going(author, proof.epoch)
+        before = {epoch: self.fork_limit(author, epoch) for name, epoch in self._feeds if name == author}
         with explained(self.path), transaction(self._writer) as db:
+            if going is not None:
+                db.execute("DELETE FROM forks WHERE id = ?", (going[1],))
             db.execute(
-                "INSERT INTO forks (id, author, epoch, seq, proof) VALUES (?, ?, ?, ?, ?)",
-                (proof.id, proof.author, proof.epoch, proof.seq, msgspec.msgpack.encode(proof)),
+                "INSERT OR REPLACE INTO forks (id, author, epoch, seq, proof) VALUES (?, ?, ?, ?, ?)",
+                (proof.id, author, proof.epoch, proof.seq, msgspec.msgpack.encode(proof)),
             )
-        self._note_fork(proof.id, proof.author, proof.epoch, proof.seq)
-        return True
+        self._forks.add(author, proof.epoch, proof.seq, proof.id)
+        return sorted({proof.epoch} | {e for e, limit in before.items() if self.fork_limit(author, e) != limit})
 
     def fork_limit(self, author: str, epoch: int) -> int | None:
-        """How many entries of an epoch precede its first proven divergence; nothing if no fork is known."""
-        return self._limits.get((author, epoch))
+        """How many entries of an epoch precede its first proven divergence, or count at all; nothing if no fork is known."""
+        return self._forks.limit(author, epoch)
 
     def forks(self) -> list[str]:
         """Ids of the fork proofs kept."""
-        return list(self._forks)
+        return self._forks.ids()
 
     def fork(self, id: str) -> ForkProof | None:
         """One fork proof."""
@@ -480,15 +488,11 @@ class Store:
     def _load(self) -> None:
         for id_, author, epoch, size, root, hlc in self._read("SELECT id, author, epoch, size, root, hlc FROM feeds"):
             self._feeds[author, epoch] = _Feed(id_, size, root, hlc)
-        for fork in self._read("SELECT id, author, epoch, seq FROM forks"):
-            self._note_fork(*fork)
+        for author, epoch, seq, id_ in self._read("SELECT author, epoch, seq, id FROM forks"):
+            self._forks.add(author, epoch, seq, id_)
         for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
             key = EntryKey(author, epoch, seq)
             self._claims[key] = self._claims.get(key, frozenset()) | {purger}
-
-    def _note_fork(self, id_: str, author: str, epoch: int, seq: int) -> None:
-        self._forks[id_] = (author, epoch)
-        self._limits[author, epoch] = min(seq, self._limits.get((author, epoch), seq))
 
     def _claim(self, entry: Entry) -> None:
         if target := _purge_target(entry):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.errors import VerificationFailed
 from agent_core.feeds import protocol
-from agent_core.feeds.forks import PROBES, Divergence
+from agent_core.feeds.forks import MAX_FORKED_EPOCHS, PROBES, Divergence, ForkTable
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**9))
@@ -41,6 +43,32 @@ def test_a_wrong_number_of_answers_is_refused() -> None:
         Divergence(0, 100).answer((1, 2), (True,))
     with pytest.raises(ValueError):
         Divergence(3, 3)
+
+
+_PROOFS = st.lists(
+    st.tuples(st.sampled_from("AB"), st.integers(0, 60), st.integers(0, 3), st.sampled_from("xyz")), max_size=200
+)
+
+
+@given(_PROOFS, st.randoms(use_true_random=False))
+def test_who_knows_the_same_proofs_keeps_the_same_ones(proofs: list[tuple[str, int, int, str]], rng: Random) -> None:
+    one, two = ForkTable(), ForkTable()
+    for proof in proofs:
+        one.add(*proof)
+    for proof in rng.sample(proofs, len(proofs)):
+        before = [two.limit("A", epoch) for epoch in range(70)]
+        lacked = two.lacks(*proof)
+        two.add(*proof)
+        after = [two.limit("A", epoch) for epoch in range(70)]
+        assert lacked or before == after
+        assert all(b is None or (a is not None and a <= b) for a, b in zip(after, before, strict=True)), "it grew"
+    assert one.ids() == two.ids()
+    for author in "AB":
+        epochs = sorted({epoch for name, epoch, *_ in proofs if name == author})
+        for place, epoch in enumerate(epochs):
+            least = min(seq for name, e, seq, _ in proofs if (name, e) == (author, epoch))
+            assert one.limit(author, epoch) == (least if place < MAX_FORKED_EPOCHS else 0)
+        assert one.limit(author, 70) == (0 if len(epochs) >= MAX_FORKED_EPOCHS else None)
 
 
 @given(st.binary(max_size=300))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,13 @@ import trio
 
 from agent_core.errors import VerificationFailed
 from agent_core.feeds import checkpoint, protocol
-from agent_core.feeds.forks import ForkProof, Side, verify_fork
+from agent_core.feeds.forks import MAX_FORKED_EPOCHS, ForkProof, Side, verify_fork
 from agent_core.feeds.heads import FeedHead, Item
 from agent_core.feeds.model import Head, Missing
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
 from agent_core.network import Stream, StreamClosed
-from tests.support.feeds import VERIFIER, Node, note, same, signer
+from tests.support.feeds import VERIFIER, Node, note, own_fork, same, signer
 from tests.support.streams import MemoryMesh, eventually
 
 
@@ -307,6 +308,50 @@ async def test_a_fork_is_proven_where_it_starts_and_known_to_all(nursery: trio.N
     nursery.cancel_scope.cancel()
 
 
+async def test_an_author_that_forks_without_end_takes_nobody_elses_room(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_FORKS", 8)  # so that the ids take several pages
+    mesh = MemoryMesh(nursery)
+    flooder, victim = Node(7, None), Node(8, None)
+    a, b = Node(0, mesh), Node(1, mesh, tmp_path / "b.db")
+    await a.start(nursery)
+    for epoch in range(2 * MAX_FORKED_EPOCHS):
+        assert a.feeds.store.add_fork(own_fork(flooder.signer, 1000 - epoch, epoch % 3))
+        assert not a.feeds.store.add_fork(own_fork(flooder.signer, 1000 - epoch, 5)), "a later divergence"
+    assert a.feeds.store.add_fork(own_fork(victim.signer, 0, 2, b"later"))
+    assert a.feeds.store.add_fork(own_fork(victim.signer, 0, 1)) == [0]
+    kept = set(a.feeds.store.forks())
+    assert len(kept) == MAX_FORKED_EPOCHS + 1
+    await b.start(nursery)
+    mesh.connect(a.me, b.me)
+    await eventually(lambda: set(b.feeds.store.forks()) == kept, "the same proofs")
+    assert b.feeds.fork_limit(victim.me, 0) == 1
+    assert b.feeds.fork_limit(flooder.me, 1000) == 0, "what comes after its last forked epoch"
+    assert b.feeds.statistics().lies == 0
+    await b.stop()
+    store = Store.open(tmp_path / "b.db")
+    assert set(store.forks()) == kept
+    assert store.verify(VERIFIER).ok
+    store.close()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_store_with_many_proofs_of_one_epoch_goes_by_the_earliest(tmp_path: Path) -> None:
+    author = Node(7, None)
+    proofs = [own_fork(author.signer, 0, seq) for seq in (3, 1, 2)]
+    Store.open(tmp_path / "s.db").close()
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:  # as was kept before one proof was enough
+        rows = [(p.id, p.author, p.epoch, p.seq, msgspec.msgpack.encode(p)) for p in proofs]
+        db.executemany("INSERT INTO forks (id, author, epoch, seq, proof) VALUES (?, ?, ?, ?, ?)", rows)
+        db.commit()
+    store = Store.open(tmp_path / "s.db")
+    assert store.forks() == [proofs[1].id]
+    assert store.fork_limit(author.me, 0) == 1
+    assert store.add_fork(own_fork(author.signer, 0, 0))
+    store.close()
+
+
 async def test_no_altered_fork_proof_holds(nursery: trio.Nursery, tmp_path: Path) -> None:
     mesh = MemoryMesh(nursery)
     _, one, two = await forked(nursery, tmp_path, mesh)
@@ -319,6 +364,8 @@ async def test_no_altered_fork_proof_holds(nursery: trio.Nursery, tmp_path: Path
         {"seq": 4},
         {"seq": -1},
         {"epoch": 1},
+        {"epoch": -1},
+        {"seq": 1 << 70},
         {"author": one.me},
         {"root": bytes(32)},
         {"a": proof.b},

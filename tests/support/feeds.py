@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +12,13 @@ import msgspec
 import trio
 
 from agent_core.clock import HybridClock
+from agent_core.feeds import checkpoint
+from agent_core.feeds.forks import ForkProof, Side, make_proof
+from agent_core.feeds.merkle import consistency_proof, inclusion_proof, node_hash, root_at
 from agent_core.feeds.model import Draft, Entry, EntryKey
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
-from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
+from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier, Signer
 from tests.support.streams import MemoryMesh, MemoryNetwork, eventually
 
 VERIFIER = Ed25519Verifier()
@@ -32,6 +36,28 @@ def note(n: int = 0, body: bytes | None = b"text", op: str = "", type: str = "te
 
 def signer(n: int) -> Ed25519Signer:
     return Ed25519Signer(bytes([n + 1]) * 32)
+
+
+def own_fork(author: Signer, epoch: int, seq: int, salt: bytes = b"") -> ForkProof:
+    """A valid proof that an author forked one of its epochs, made by the author without writing either history."""
+    common = [hashlib.sha256(b"common %d" % n).digest() for n in range(seq)]
+
+    def side(header: bytes) -> Side:
+        leaves = [*common, hashlib.sha256(b"\x00" + header).digest()]
+
+        def node(level: int, index: int) -> bytes:
+            if not level:
+                return leaves[index]
+            return node_hash(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
+
+        size = seq + 1
+        note = checkpoint.sign(author, epoch, size, root_at(size, node)).note
+        return Side(header, inclusion_proof(seq, size, node), consistency_proof(seq, size, node), note)
+
+    def prefix(level: int, index: int) -> bytes:
+        return node_hash(prefix(level - 1, 2 * index), prefix(level - 1, 2 * index + 1)) if level else common[index]
+
+    return make_proof(author.peer_id, epoch, seq, root_at(seq, prefix), side(b"one" + salt), side(b"two" + salt))
 
 
 class Node:

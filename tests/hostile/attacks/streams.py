@@ -7,14 +7,21 @@ import os
 from collections.abc import Callable, Iterable
 
 import trio
+from nacl.signing import SigningKey
 
+from agent_core.clock import wall_ms
 from agent_core.election import messages as election
 from agent_core.feeds import protocol as feeds
+from agent_core.feeds.forks import MAX_FORKED_EPOCHS
 from agent_core.feeds.heads import Item
 from agent_core.feeds.model import Head
+from agent_core.identity.signing import Ed25519Signer
+from agent_core.roster.admission import decode, encode, signed_enrol
 from agent_core.roster.meeting import PROTOCOL as COOEE
+from agent_core.wire.families.cooee import CooeeEnrol, CooeeReply
 from tests.hostile.catalogue import End, Outcome, attack
 from tests.hostile.peer import DATA, FIN, Foul, Refused, Target, foul, frame, framed
+from tests.support.feeds import own_fork
 
 HELLO, PEERS, ECHO = "/chorus/hello/1.0.0", "/chorus/peers/1.0.0", "/chorus/ping/1.0.0"
 
@@ -190,6 +197,42 @@ async def _(to: Target, out: Outcome) -> None:
             yield framed(feeds.encode(feeds.Have(page=0, forks=tuple(os.urandom(32).hex() for _ in range(512)))))
 
     await _frames(to, out, feeds.PROTOCOL, vectors)
+
+
+@attack("a member's forks without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=4.0)
+async def _(to: Target, out: Outcome) -> None:
+    """Enrols, and proves of itself that it forked 512 epochs, the last ones first; 32 of the proofs are kept."""
+    key = SigningKey.generate()
+    signer = Ed25519Signer(bytes(key))
+    proofs = [own_fork(signer, epoch, 0) for epoch in reversed(range(feeds.MAX_FORKS))]
+    halves = [feeds.Forks(proofs=tuple(proofs[at : at + 256])) for at in (0, 256)]
+    have = feeds.Have(forks=tuple(proof.id for proof in proofs), page=0, pages=1)
+    async with foul(to, key=key) as peer:
+        stream = await peer.open(COOEE)
+        enrol = CooeeEnrol(
+            network=to.network, cluster=to.cluster, peer_id=signer.peer_id, agent_id="foul", role="agent", kind="agent",
+            at_ms=wall_ms(),
+        )  # fmt: skip
+        await stream.send(framed(encode(signed_enrol(enrol, signer))))
+        reply = decode(await stream.frame())
+        assert isinstance(reply, CooeeReply), reply
+        assert reply.status == "admitted", reply
+    first = {proof.id for proof in proofs[-MAX_FORKED_EPOCHS:]}
+    kept: set[str] = set()
+    async with foul(to, hello=False, key=key) as peer:
+        peer.answers_inbound[feeds.PROTOCOL] = b"".join(framed(feeds.encode(one)) for one in (have, *halves))
+        await peer.hello()
+        with trio.move_on_after(4):
+            stream = await peer.open(feeds.PROTOCOL)
+            while kept != first:
+                await stream.send(framed(feeds.encode(feeds.Have(page=0))))
+                answer = feeds.decode(await stream.frame())
+                assert isinstance(answer, feeds.Have)
+                kept = set(answer.forks)
+                await trio.sleep(0.05)
+        out.sent_out(len(kept))
+        assert kept == first, len(kept)
+        await out.settle(peer, 0.3)
 
 
 async def _answers(to: Target, out: Outcome, *answers: feeds.Frame) -> None:
