@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import trio
 
 from agent_core.errors import InvalidInput, NoQuorum, Refused, Unavailable
-from agent_core.identity.signing import Signer
-from agent_core.roster.changes import Changes
-from agent_core.roster.model import Member, Roster
+from agent_core.roster.belonging import Belonging
+from agent_core.roster.means import Means
+from agent_core.roster.model import Member
 from agent_core.roster.roles import Role
 from agent_core.roster.warrants import (
     MAX_TICKET_S,
@@ -29,24 +29,6 @@ from agent_core.wire.families.cooee import Asked, CooeeAsk, CooeeReply, CooeeTic
 #: How long a request may take, which the leader may have to hand over for first, and how soon it is made again; seconds.
 ASK_S = 20.0
 _ASK_AGAIN_S = 0.2
-#: How long a committed act may take to be folded here, seconds.
-_FOLD_S = 5.0
-
-
-class Belonging(Protocol):
-    """Where this node belongs."""
-
-    @property
-    def peer_id(self) -> str: ...
-
-    @property
-    def network_name(self) -> str: ...
-
-    @property
-    def bound(self) -> str: ...
-
-    @property
-    def roster(self) -> Roster | None: ...
 
 
 class Asking:
@@ -54,28 +36,22 @@ class Asking:
 
     Args:
         home: where this node belongs.
-        signer: signs as this node.
+        means: signing, time.
         roles: the roles in force.
         put: brings a request to the leader, within so many seconds; nothing if it didn't answer.
-        changes: rings when the chain grew.
-        now_ms: Unix time in milliseconds.
     """
 
     def __init__(
         self,
         home: Belonging,
-        signer: Signer,
+        means: Means,
         roles: Callable[[], Mapping[str, Role]],
         put: Callable[[CooeeAsk, float], Awaitable[CooeeReply | None]],
-        changes: Changes,
-        now_ms: Callable[[], int],
     ) -> None:
         self._home = home
-        self._signer = signer
+        self._means = means
         self._roles = roles
         self._put = put
-        self._changes = changes
-        self._now_ms = now_ms
 
     def invite(self, expires_s: float = TICKET_S, role: str = "", addresses: Sequence[str] = ()) -> tuple[str, int]:
         """A ticket for one newcomer, as one word to copy, and when it expires (Unix milliseconds).
@@ -95,7 +71,7 @@ class Asking:
         roles = self._roles()
         if role and role not in roles:
             raise InvalidInput(f"There is no role {role[:40]!r}.", f"Known here: {', '.join(sorted(roles))}.")
-        expires_ms = self._now_ms() + round(expires_s * 1000)
+        expires_ms = self._means.now_ms() + round(expires_s * 1000)
         ticket = CooeeTicket(
             cluster=self._home.bound,
             by=self._home.peer_id,
@@ -104,7 +80,9 @@ class Asking:
             role=role,
         )
         invitation = Invitation(
-            ticket=signed_ticket(ticket, self._signer), network=self._home.network_name, addresses=tuple(addresses)
+            ticket=signed_ticket(ticket, self._means.signer),
+            network=self._home.network_name,
+            addresses=tuple(addresses),
         )
         return to_token(invitation), expires_ms
 
@@ -129,23 +107,19 @@ class Asking:
             request = CooeeAsk(
                 cluster=self._home.bound,
                 by=self._home.peer_id,
-                at_ms=self._now_ms(),
+                at_ms=self._means.now_ms(),
                 verb=cast(Asked, verb.value),
                 target=target,
                 reason=reason,
             )
-            said = await self._put(signed_ask(request, self._signer), left_s) or said
+            said = await self._put(signed_ask(request, self._means.signer), left_s) or said
             if said.status == "done":
-                await self._folded(said.act)
+                await self._home.folded(said.act)
                 return said.act
             if said.status == "refused":
                 raise Refused(one_line(said.message, 500), one_line(said.next, 500))
             await trio.sleep(_ASK_AGAIN_S)
         raise NoQuorum(one_line(said.message, 500) or "No leader did it in time.", one_line(said.next, 500))
-
-    async def _folded(self, number: int) -> None:
-        """What is told as done is seen here, too."""
-        await self._changes.until(lambda: (r := self._home.roster) is not None and r.version >= number, _FOLD_S)
 
     def _refuse_unless_may(self, verb: Verb, over: Member | None = None) -> None:
         roster, me = self._home.roster, self._home.peer_id

@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 import trio
 
-from agent_core.election.acts import ActKind, Chain, Proposer
+from agent_core.election.acts import ActKind
 from agent_core.errors import ChorusError
-from agent_core.feeds.model import Head
-from agent_core.identity.signing import Verifier
 from agent_core.roster import machine
 from agent_core.roster.admission import Gate, Message, Refusal, Wait, is_fresh, is_signed, not_now
-from agent_core.roster.changes import Changes
+from agent_core.roster.belonging import Belonging
 from agent_core.roster.fold import MemberPayload, RevokePayload, VoterPayload
 from agent_core.roster.governing import Governing
+from agent_core.roster.means import Means
 from agent_core.roster.meeting import Meetings
-from agent_core.roster.model import Roster, VoterUse
+from agent_core.roster.model import Roster
+from agent_core.roster.settings import RosterSettings
 from agent_core.roster.waiting import WaitingRoom
 from agent_core.wire.envelope import one_line
 from agent_core.wire.families.cooee import CooeeAsk, CooeeEnrol, CooeeLeave, CooeeReply, FeedHead
 
 log = logging.getLogger("chorus.roster")
 
-#: How long a member waits for the leader's answer to what it passes on, and for a committed act to be folded; seconds.
+#: How long a member waits for the leader's answer to what it passes on, seconds.
 _PASS_ON_S = 25.0
-_FOLD_S = 5.0
 _HEADS = 512
 #: How often a member's record may change: every change is an act that everybody keeps.
 _CHANGE_MS = 10_000
-
-
-class Belonging(Protocol):
-    """Where this node belongs, as :class:`agent_core.roster.service.RosterService` knows it."""
-
-    @property
-    def peer_id(self) -> str: ...
-
-    @property
-    def network_name(self) -> str: ...
-
-    @property
-    def bound(self) -> str: ...
-
-    @property
-    def moving(self) -> bool: ...
-
-    @property
-    def roster(self) -> Roster | None: ...
-
-    @property
-    def voter_use(self) -> VoterUse: ...
 
 
 class Leading:
@@ -61,95 +37,57 @@ class Leading:
 
     Args:
         home: where this node belongs.
-        proposer: gets acts committed.
-        leader: the leader's peer id as known here, or empty.
-        verifier: checks applicants' signatures.
+        means: gets acts committed, checks signatures, knows who holds what.
+        meetings: the peers; whoever among them is a member hears who waits for approval.
         gate: the rules newcomers are measured by.
-        caught_up: whether a member holds what this node holds.
-        heads: the feeds that hold the acts.
-        changes: rings when the chain grew.
-        demote_s: how long a voter may be away, seconds.
-        evict_s: how long a member without a vote may be; 0 for ever.
-        chain: the committed acts.
-        heads_of: what is held here of an author's feed.
-        hand_over: has another node lead.
-        now_ms: Unix time in milliseconds.
+        settings: how long a voter, and a member without a vote, may be away.
     """
 
     def __init__(
-        self,
-        home: Belonging,
-        proposer: Proposer,
-        leader: Callable[[], str],
-        verifier: Verifier,
-        gate: Gate,
-        caught_up: Callable[[str], bool],
-        heads: Callable[[], Sequence[Head]],
-        changes: Changes,
-        demote_s: float,
-        evict_s: float,
-        chain: Callable[[], Chain | None],
-        heads_of: Callable[[str], Sequence[Head]],
-        hand_over: Callable[[], Awaitable[None]],
-        now_ms: Callable[[], int],
+        self, home: Belonging, means: Means, meetings: Meetings, gate: Callable[[], Gate], settings: RosterSettings
     ) -> None:
         self._home = home
-        self._proposer = proposer
-        self._leader = leader
-        self._verifier = verifier
+        self._means = means
+        self._meetings = meetings
         self._gate = gate
-        self._caught_up = caught_up
-        self._heads = heads
-        self._changes = changes
-        self._demote_s = demote_s
-        self._evict_s = evict_s
-        self._heads_of = heads_of
+        self._settings = settings
         self.room = WaitingRoom()
-        self._governing = Governing(
-            home.peer_id, proposer, chain, gate, verifier, self.room, caught_up, heads_of, hand_over, now_ms
-        )
-        self._now_ms = now_ms
+        self._governing = Governing(home.peer_id, means, meetings, gate, self.room)
         self._one_at_a_time = trio.Lock()
         self._absent_since: dict[str, int] = {}
         #: By member, when its last request that changed something was signed, and when the change was made (ms).
         self._changed: dict[str, tuple[int, int]] = {}
-        #: Called when somebody new waits for approval.
-        self.room_changed: Callable[[], None] = lambda: None
         self.admitted = self.refused = self.promoted = self.demoted = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    async def answer(self, peer: str, message: Message, meetings: Meetings) -> CooeeReply:
+    async def answer(self, peer: str, message: Message) -> CooeeReply:
         """Answer what a peer asks for, itself or for another that it passes on."""
         if not isinstance(message, CooeeEnrol | CooeeLeave | CooeeAsk):
             return CooeeReply(status="refused", message="That is no question.")
         misplaced = self._misplaced(message)
         if misplaced is not None:
             return misplaced
-        if not self._proposer.leading:
-            return await self._pass_on(peer, message, meetings)
-        if not is_signed(message, self._verifier):
+        if not self._means.proposer.leading:
+            return await self._pass_on(peer, message)
+        if not is_signed(message, self._means.verifier):
             return CooeeReply(status="refused", message="The signature doesn't hold.")
         if isinstance(message, CooeeEnrol):
             return await self.admit(message)
         if isinstance(message, CooeeLeave):
-            return await self._let_go(message, meetings)
-        return await self._govern(message, meetings)
+            return await self._let_go(message)
+        return await self._govern(message)
 
-    def use_gate(self, gate: Gate) -> None:
-        """Other rules for newcomers from now on."""
-        self._gate = self._governing.gate = gate
-
-    async def _govern(self, ask: CooeeAsk, meetings: Meetings) -> CooeeReply:
+    async def _govern(self, ask: CooeeAsk) -> CooeeReply:
         async with self._one_at_a_time:
             roster = self._home.roster
             if roster is None:
                 return CooeeReply(status="pending", message="The roster isn't known here yet.")
-            reply = await self._governing.carry_out(ask, roster, meetings)
+            reply = await self._governing.carry_out(ask, roster)
             if reply.status == "done" and reply.act:
-                await self._folded(reply.act)
+                await self._home.folded(reply.act)
                 self.admitted += ask.verb == "approve"
-        meetings.greet_all()  # who waits changed
+        self._meetings.greet_all()  # who waits changed
         return reply
 
     async def admit(self, enrol: CooeeEnrol) -> CooeeReply:
@@ -158,7 +96,7 @@ class Leading:
             roster = self._home.roster
             if roster is None:
                 return CooeeReply(status="pending", message="The roster isn't known here yet.")
-            found = self._gate.record(enrol, roster, self._now_ms())
+            found = self._gate().record(enrol, roster, self._means.now_ms())
             if isinstance(found, Refusal):
                 self.refused += 1
                 return CooeeReply(status="refused", message=found.message, next=found.next)
@@ -169,23 +107,25 @@ class Leading:
             signed_ms, changed_ms = self._changed.get(enrol.peer_id, (0, 0))
             if before is not None and not before.active:
                 before = None  # evicted: it comes in anew
-            if record != before and before is not None and self._now_ms() - changed_ms < _CHANGE_MS:
+            if record != before and before is not None and self._means.now_ms() - changed_ms < _CHANGE_MS:
                 return CooeeReply(
                     status="pending", message="This record changed a moment ago.", next="Ask again later."
                 )
             if record != before and (before is None or enrol.at_ms > signed_ms):
                 kind = ActKind.MEMBER_ADD if before is None else ActKind.MEMBER_CHANGE
                 try:
-                    number = (await self._proposer.propose(kind, MemberPayload(member=record, ticket=ticket))).number
+                    number = (
+                        await self._means.proposer.propose(kind, MemberPayload(member=record, ticket=ticket))
+                    ).number
                 except ChorusError as exc:
                     return not_now(exc)
                 if before is not None:
-                    self._changed[enrol.peer_id] = (enrol.at_ms, self._now_ms())
-                await self._folded(number)
+                    self._changed[enrol.peer_id] = (enrol.at_ms, self._means.now_ms())
+                await self._home.folded(number)
                 self.admitted += before is None
                 self.room.leave(record.peer_id)
                 log.info("%s %s (%s)", kind.value, record.agent_id, record.peer_id)
-        heads = self._heads()[:_HEADS]
+        heads = self._means.heads()[:_HEADS]
         return CooeeReply(
             status="admitted",
             cluster=self._home.bound,
@@ -194,7 +134,7 @@ class Leading:
         )
 
     def _wait(self, enrol: CooeeEnrol) -> CooeeReply:
-        now_ms = self._now_ms()
+        now_ms = self._means.now_ms()
         by = self.room.refused_by(enrol.peer_id, now_ms)
         if by:
             return CooeeReply(status="refused", message=f"{by} refused it.", next="Ask a person of that cluster.")
@@ -204,11 +144,11 @@ class Leading:
             return CooeeReply(status="pending", message="Too many wait for approval already.", next="Wait.")
         if known is None:
             log.info("%s (%s) waits for approval", one_line(enrol.agent_id, 64), enrol.peer_id)
-            self.room_changed()
+            self._meetings.greet_all()
         return CooeeReply(status="waiting", cluster=self._home.bound, act=waiting.since_ms)
 
-    async def _let_go(self, leave: CooeeLeave, meetings: Meetings) -> CooeeReply:
-        if not is_fresh(leave.at_ms, self._now_ms()):
+    async def _let_go(self, leave: CooeeLeave) -> CooeeReply:
+        if not is_fresh(leave.at_ms, self._means.now_ms()):
             return CooeeReply(status="refused", message="That leave is not of now.", next="Set the clocks right.")
         async with self._one_at_a_time:
             signed_ms, changed_ms = self._changed.get(leave.peer_id, (0, 0))
@@ -216,7 +156,7 @@ class Leading:
                 leave.at_ms <= signed_ms
             ):  # taken already: the member may be back since, and others have this message too
                 return CooeeReply(status="done", cluster=self._home.bound)
-            meetings.forget_use(leave.peer_id)
+            self._meetings.forget_use(leave.peer_id)
             roster = self._home.roster
             if roster is None or leave.peer_id not in roster.voters:
                 return CooeeReply(status="done", cluster=self._home.bound)
@@ -248,43 +188,43 @@ class Leading:
             )
         return None
 
-    async def _pass_on(self, peer: str, message: CooeeEnrol | CooeeLeave | CooeeAsk, meetings: Meetings) -> CooeeReply:
+    async def _pass_on(self, peer: str, message: CooeeEnrol | CooeeLeave | CooeeAsk) -> CooeeReply:
         """Not the leader: ask it on the other's behalf, or say who it is."""
-        leader = self._leader()
+        leader = self._means.leader()
         if not leader or leader == self._home.peer_id:
             return CooeeReply(status="pending", message="There is no leader just now.", next="Wait for the election.")
-        if message.hops == 0 and leader != peer and leader in meetings.connected():
-            reply = await meetings.ask(leader, msgspec.structs.replace(message, hops=1), _PASS_ON_S)
+        if message.hops == 0 and leader != peer and leader in self._meetings.connected():
+            reply = await self._meetings.ask(leader, msgspec.structs.replace(message, hops=1), _PASS_ON_S)
             if isinstance(reply, CooeeReply):
                 return reply
         return CooeeReply(status="redirect", leader=leader, message="Another node leads.", next="Ask the leader.")
 
     # --- voters -------------------------------------------------------------------------------------------------------
 
-    async def tend_voters(self, meetings: Meetings) -> float:
+    async def tend_voters(self) -> float:
         """One change of the voters if one is due; returns how long to rest, seconds.
 
         Raises:
             NotLeader, NoQuorum: the change wasn't committed.
         """
         home, roster = self._home, self._home.roster
-        online = meetings.connected() | {home.peer_id}
+        online = self._meetings.connected() | {home.peer_id}
         self._note_absence(roster, online)
-        if roster is None or home.moving or not self._proposer.leading:
+        if roster is None or home.moving or not self._means.proposer.leading:
             return 1.0
-        uses = {m.peer_id: m.voter_use for m in meetings.met() if m.cluster == home.bound}
+        uses = {m.peer_id: m.voter_use for m in self._meetings.met() if m.cluster == home.bound}
         uses[home.peer_id] = home.voter_use
-        doubts = {m.peer_id: m.doubt for m in meetings.met() if m.doubt}
-        now = self._now_ms()
+        doubts = {m.peer_id: m.doubt for m in self._meetings.met() if m.doubt}
+        now = self._means.now_ms()
         change = machine.voter_change(
             machine.Electorate(
                 roster=roster,
                 me=home.peer_id,
                 online=online,
                 uses=uses,
-                caught_up=frozenset(p for p in uses if p == home.peer_id or self._caught_up(p)),
+                caught_up=frozenset(p for p in uses if p == home.peer_id or self._means.caught_up(p)),
                 unseen_ms={p: now - since for p, since in self._absent_since.items()},
-                demote_after_ms=round(self._demote_s * 1000),
+                demote_after_ms=round(self._settings.demote_s * 1000),
                 doubts=doubts,
             )
         )
@@ -298,9 +238,9 @@ class Leading:
 
     async def _tend_absent(self, roster: Roster) -> float:
         """Evict one that has been away for too long, where the settings say how long that is."""
-        now = self._now_ms()
+        now = self._means.now_ms()
         unseen_ms = {p: now - since for p, since in self._absent_since.items()}
-        member = machine.overdue(roster, self._home.peer_id, unseen_ms, round(self._evict_s * 1000))
+        member = machine.overdue(roster, self._home.peer_id, unseen_ms, round(self._settings.evict_s * 1000))
         if member is None:
             return 1.0
         async with self._one_at_a_time:
@@ -309,28 +249,24 @@ class Leading:
                 return 0.0
             payload = RevokePayload(
                 peer_id=member.peer_id,
-                heads=tuple(self._heads_of(member.peer_id)),
+                heads=tuple(self._means.heads_of(member.peer_id)),
                 reason=f"not seen for {unseen_ms[member.peer_id] // 60_000} min",
             )
-            await self._folded((await self._proposer.propose(ActKind.MEMBER_EVICT, payload)).number)
+            await self._home.folded((await self._means.proposer.propose(ActKind.MEMBER_EVICT, payload)).number)
             log.info("evicted %s (%s): %s", member.agent_id, member.peer_id, payload.reason)
         return 0.0
 
     async def _change(self, change: machine.VoterChange) -> int:
         payload = VoterPayload(peer_id=change.peer_id, reason=change.reason, trusts=change.trusts)
-        number = (await self._proposer.propose(change.kind, payload)).number
+        number = (await self._means.proposer.propose(change.kind, payload)).number
         self.promoted += change.kind is ActKind.VOTER_ADD
         self.demoted += change.kind is ActKind.VOTER_REMOVE
         log.info("%s %s: %s", change.kind.value, change.peer_id, change.reason)
-        await self._folded(number)
+        await self._home.folded(number)
         return number
 
-    async def _folded(self, number: int) -> None:
-        """The next change starts from the roster that this one made."""
-        await self._changes.until(lambda: (r := self._home.roster) is not None and r.version >= number, _FOLD_S)
-
     def _note_absence(self, roster: Roster | None, online: frozenset[str]) -> None:
-        now = self._now_ms()
+        now = self._means.now_ms()
         members = roster.members.values() if roster else ()
         absent = [m.peer_id for m in members if m.active and m.peer_id not in online]
         self._absent_since = {v: self._absent_since.get(v, now) for v in absent}

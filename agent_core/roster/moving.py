@@ -24,7 +24,8 @@ JOIN_S = 45.0
 class Membership(Protocol):
     """What is asked of :class:`agent_core.roster.service.RosterService`."""
 
-    voter_use: VoterUse
+    @property
+    def voter_use(self) -> VoterUse: ...
 
     @property
     def peer_id(self) -> str: ...

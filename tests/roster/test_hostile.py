@@ -38,15 +38,17 @@ async def test_a_leave_said_again_by_somebody_else_removes_nobody(
     clusters: Clusters, autojump_clock: MockClock
 ) -> None:
     a, b = await pair(clusters)
-    leave = signed_leave(CooeeLeave(cluster=a.bound, peer_id=b.peer_id, at_ms=b._now_ms()), b._signer)
-    assert (await a._leading.answer("x", leave, a._meetings)).status == "done"
+    leave = signed_leave(
+        CooeeLeave(cluster=a.bound, peer_id=b.peer_id, at_ms=clusters.now_ms()), clusters.homes["b"].signer
+    )
+    assert (await a.leading.answer("x", leave)).status == "done"
     assert a.roster is not None
     assert b.peer_id not in a.roster.voters
     b.set_voter_use(VoterUse.NEVER)
     b.set_voter_use(VoterUse.FULL)
     await until(lambda: a.roster is not None and b.peer_id in a.roster.voters)
     version = a.roster.version
-    await a._leading.answer("x", leave, a._meetings)
+    await a.leading.answer("x", leave)
     assert a.roster.version == version
 
 
@@ -57,19 +59,23 @@ async def test_a_member_that_changes_its_record_all_the_time_makes_no_act_of_eac
     assert a.roster is not None
     before = a.roster.version
     for n in range(20):
-        enrol = msgspec.structs.replace(b._request(a.bound), capabilities=(f"c{n}",))
-        await a._leading.answer(b.peer_id, signed_enrol(enrol, b._signer), a._meetings)
+        enrol = msgspec.structs.replace(b.entering.request(a.bound), capabilities=(f"c{n}",))
+        await a.leading.answer(b.peer_id, signed_enrol(enrol, clusters.homes["b"].signer))
     assert a.roster.version - before <= 1
 
 
 async def test_an_older_record_said_again_changes_nothing(clusters: Clusters, autojump_clock: MockClock) -> None:
     a, b = await pair(clusters)
-    old = signed_enrol(msgspec.structs.replace(b._request(a.bound), capabilities=("old",)), b._signer)
+    old = signed_enrol(
+        msgspec.structs.replace(b.entering.request(a.bound), capabilities=("old",)), clusters.homes["b"].signer
+    )
     await trio.sleep(1)
-    new = signed_enrol(msgspec.structs.replace(b._request(a.bound), capabilities=("new",)), b._signer)
-    await a._leading.answer(b.peer_id, new, a._meetings)
+    new = signed_enrol(
+        msgspec.structs.replace(b.entering.request(a.bound), capabilities=("new",)), clusters.homes["b"].signer
+    )
+    await a.leading.answer(b.peer_id, new)
     await trio.sleep(15)
-    await a._leading.answer("x", old, a._meetings)
+    await a.leading.answer("x", old)
     member = a.roster.get(b.peer_id) if a.roster else None
     assert member is not None
     assert member.capabilities != ("old",)

@@ -123,7 +123,7 @@ async def test_a_follower_without_the_leader_redirects(clusters: Clusters, autoj
     await until(lambda: b.stage == "member")
     clusters.world.crash(a.peer_id)
     stranger = clusters.world.add("stranger", joined=True)
-    request = b._request(a.cluster_id)
+    request = b.entering.request(a.cluster_id)
     reply = await ask(stranger, b.peer_id, encode(request))
     assert isinstance(reply, CooeeReply)
     assert (reply.status, reply.leader) == ("redirect", a.peer_id)
@@ -147,7 +147,7 @@ async def test_of_two_lone_founders_the_greater_id_yields_and_says_so_in_its_fee
     old = loser.cluster_id
     clusters.connect(*both)
     await until(lambda: loser.cluster_id == winner.cluster_id and loser.stage == "member", 60)
-    home = clusters.homes[loser.me.agent_id]
+    home = clusters.homes[loser.home.me.agent_id]
     [entry] = home.written
     assert entry.type == "roster.yield"
     assert entry.data == YieldData(old=old, new=winner.cluster_id, act=1)
@@ -236,8 +236,8 @@ async def test_a_revoked_identity_doesnt_come_back(clusters: Clusters, autojump_
     await until(lambda: b.stage == "member")
     await clusters.homes["a"].propose(ActKind.MEMBER_REVOKE, RevokePayload(peer_id=b.peer_id, heads=()))
     assert a.standing(b.peer_id) is Standing.REVOKED
-    reply = await b._ask_admission(a.peer_id, a.cluster_id)
-    assert reply is not None
+    reply = await b.meetings.ask(a.peer_id, b.entering.request(a.cluster_id), 30.0)
+    assert isinstance(reply, CooeeReply)
     assert (reply.status, reply.message) == ("refused", "This identity was revoked.")
 
 
@@ -251,7 +251,7 @@ async def test_a_members_record_follows_what_it_says_of_itself_but_not_its_autho
     assert voters(a) == {"a"}
     clusters.world.crash(b.peer_id)
     again = await clusters.start("b", use=VoterUse.FULL)
-    again.me = Applicant("bee", "operator", Kind.HUMAN)
+    again.home.me = Applicant("bee", "operator", Kind.HUMAN)
     clusters.connect(a, again)
     await until(lambda: members(a) == {"a", "bee"})
     member = a.roster.get(b.peer_id) if a.roster else None
@@ -340,7 +340,7 @@ async def test_a_forged_or_crooked_enrolment_is_refused(clusters: Clusters, auto
     a = await founded(clusters)
     b = await clusters.start("b", may_found=False)
     mallory = clusters.world.add("mallory", joined=True)
-    good: CooeeEnrol = b._request(a.cluster_id)
+    good: CooeeEnrol = b.entering.request(a.cluster_id)
     replace = msgspec.structs.replace
     forged = replace(good, role="operator", kind="human")
     crooked = signed_enrol(replace(good, agent_id="a\x1b[2J"), clusters.homes["b"].signer)
@@ -381,7 +381,7 @@ async def test_what_is_remembered_of_peers_goes_with_them(clusters: Clusters, au
         await ask(passing, a.peer_id, encode(CooeeHello(network="chorus" if n % 2 else f"net{n}", agent_id=name)))
         clusters.world.crash(name)
     await trio.sleep(5)
-    meetings = a._meetings
+    meetings = a.meetings
     assert (len(meetings._met), len(meetings.other_networks), len(meetings._greeted_ms)) == (0, 0, 0)
 
 
