@@ -10,6 +10,7 @@ import trio
 
 from agent_core.errors import StoreError
 from agent_core.folds import FoldSet
+from agent_core.shapes import Underway
 from agent_core.snapshot import PUT_AWAY, SnapshotFile
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class Folding:
             self._woken.set()
 
     @property
-    def note(self) -> str:
+    def underway(self) -> Underway | None:
         """What people are told while history is being folded."""
         folds = self._folds()
         if not folds.behind:
-            return ""
-        return f"Folding {folds.progress:.0%}: what was written before is being read, and not all of it shows yet."
+            return None
+        return Underway(
+            kind="folding",
+            text=f"Folding {folds.progress:.0%}: what was written before is being read, and not all of it shows yet.",
+            brief=f"folding {folds.progress:.0%}",
+        )
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fold and put away for ever."""

@@ -108,6 +108,7 @@ class Surroundings:
             voter=member is not None and member.voter,
             lone=built.roster.lone,
             clock_skew_s=round(built.roster.clock_off_s, 3),
+            underway=tuple(u for u in (built.feeds.progress.underway, built.folding.underway) if u is not None),
             notes=(*node.notes, *built.roster.notes, *node.supervisor.notes(), *self._doubts()),
             ports=dict(node.ports),
         )
@@ -127,7 +128,7 @@ class Surroundings:
     def _doubts(self) -> Sequence[str]:
         feeds = self._built.feeds
         lost = f"No vote until the admin promotes this node again: {feeds.restored}."
-        said = (self.doubt(self._built.folds.chain) and lost, feeds.disk.trouble, self._built.folding.note)
+        said = (self.doubt(self._built.folds.chain) and lost, feeds.disk.trouble)
         return [sentence for sentence in said if sentence]
 
     async def verify(self) -> Verification:

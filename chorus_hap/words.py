@@ -120,6 +120,8 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
         state = (f"{stage or 'offline'}, as of {clock(store.as_of or status.as_of, seconds=False)}", "accent")
     elif stage:
         state = (stage, "bad bold" if stage == "degraded" else "accent")
+    elif status.underway:
+        state = (status.underway[0].brief, "accent")
     else:
         state = state_span(store)
     voters = status.voters

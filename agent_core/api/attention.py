@@ -52,7 +52,8 @@ def _cluster(status: Status, now: str) -> Iterator[Attention]:
             id="no-leader", at=now, kind="minority", text="Nobody leads at the moment.", target="election", urgent=False
         )
     for note in status.notes:
-        yield Attention(id=f"note:{note}", at=now, kind="degraded", text=note, target="log", urgent=False)
+        kind = "degraded" if status.stage == "degraded" else "note"
+        yield Attention(id=f"note:{note}", at=now, kind=kind, text=note, target="overview", urgent=False)
 
 
 def _waiting(sources: Sources, context: ViewContext) -> Iterator[Attention]:

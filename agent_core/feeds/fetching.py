@@ -23,6 +23,7 @@ from agent_core.feeds.schedule import Ask, Landed, Schedule
 from agent_core.feeds.store import FeedKey, Store
 from agent_core.identity.signing import Verifier
 from agent_core.network import Stream
+from agent_core.shapes import Underway
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,17 @@ class Progress:
     entries_per_s: float = 0.0  #: over the last seconds
     waiting_bytes: int = 0  #: asked for or waiting to be verified; bounded
     sources: tuple[str, ...] = ()  #: peers that are asked now
+
+    @property
+    def underway(self) -> Underway | None:
+        """What people are told while this node is far behind."""
+        if self.behind < TOLD_FROM:
+            return None
+        text, count = f"Catching up: {self.behind:,} entries behind", len(self.sources)
+        if self.entries_per_s >= 1:
+            text += f", {self.entries_per_s:,.0f}/s"
+            text += f" from {count} peer{'' if count == 1 else 's'}" if count else ""
+        return Underway(kind="fetching", text=f"{text}.", brief=f"{self.behind:,} behind")
 
 
 class _Fetch:

@@ -10,7 +10,7 @@ from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room,
 from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
-from agent_core.shapes.status import Finding, Health, Leader, Status, Verification, Voters
+from agent_core.shapes.status import Finding, Health, Leader, Status, Underway, Verification, Voters
 from agent_core.shapes.ucxl import AddressInfo, Content, Diff, Fetched, PutRequest, Staged, Version
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "TermInfo",
     "Ticket",
     "Traffic",
+    "Underway",
     "Verification",
     "Version",
     "Vote",

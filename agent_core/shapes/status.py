@@ -33,6 +33,14 @@ class Voters(Shape, frozen=True, kw_only=True):
         return self.reachable - self.quorum
 
 
+class Underway(Shape, frozen=True, kw_only=True):
+    """Something long that a node does by itself and that needs nobody, such as catching up."""
+
+    kind: str  #: fetching (entries from peers), or folding (what is stored already)
+    text: str  #: one sentence, with how far it is and how fast it goes
+    brief: str  #: the same in two or three words, for a status line
+
+
 class Status(Shape, frozen=True, kw_only=True):
     """Everything the status line and ``status --json`` say."""
 
@@ -63,6 +71,9 @@ class Status(Shape, frozen=True, kw_only=True):
     as_of: str = ""
     clock_skew_s: float = 0.0
     notes: tuple[str, ...] = ()  #: sentences a person should read (degraded services, a replaced port, a minority)
+    underway: tuple[
+        Underway, ...
+    ] = ()  #: what it catches up with; nothing to worry about, but not everything shows yet
     ports: dict[str, int] = msgspec.field(default_factory=dict)
 
 

@@ -151,9 +151,10 @@ def node_checks(home: Path, durable: Durable, status: Callable[[], Status]) -> t
         return f"{voters.reachable} of {voters.total} voters reachable"
 
     async def services() -> str:
-        notes = status().notes
-        if notes:
-            raise Unavailable(" ".join(notes))
+        now = status()
+        told = (*now.notes, *(doing.text for doing in now.underway))
+        if told:
+            raise Unavailable(" ".join(told))
         return "all well"
 
     return (

@@ -147,7 +147,7 @@ def _node(run: Run) -> Check:
         )
     if status.notes:
         return Check("node", "warn", text, " ".join(status.notes))
-    return Check("node", "ok", text)
+    return Check("node", "ok", ", ".join([text, *(doing.brief for doing in status.underway)]))
 
 
 def _locked(home: Home) -> bool:

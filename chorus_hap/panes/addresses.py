@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,11 +104,47 @@ def version_rows(versions: Sequence[Version], glyphs: Glyphs, now: Any) -> list[
 
 
 def body_of(content: Content) -> str | None:
-    """The content as text, None when it isn't text."""
+    """The content as text; None when it isn't text, or isn't here whole."""
+    if content.more or content.missing:
+        return None
     try:
         return base64.b64decode(content.data).decode("utf-8")
     except ValueError:
         return None
+
+
+def beginning_of(content: Content) -> tuple[str | None, int]:
+    """As much of the content as is shown, and how many bytes that is; None when it isn't text."""
+    data = base64.b64decode(content.data)
+    whole = not content.more and len(data) <= _SHOWN_BYTES
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a character may be cut in two where the part ends
+    try:
+        text = decoder.decode(data[:_SHOWN_BYTES], final=whole)
+    except ValueError:
+        return None, 0
+    return text, len(text.encode())
+
+
+def why_not_edited(content: Content) -> str:
+    """Why a content can't be opened in an editor; empty when it can."""
+    if content.version.deleted:
+        return ""
+    if content.missing:
+        return f"Its content is not here: {content.missing}. Writing now would replace what nobody here has read."
+    if content.more:
+        return (
+            f"{size(content.version.size)} are too much for an editor here: get it with `chorus-hap ucxl get`, change the "
+            "file, and put it back with `chorus-hap ucxl put`."
+        )
+    return "" if body_of(content) is not None else "This is not text; use `chorus-hap ucxl put` with a file."
+
+
+def _how_to_get(content: Content, what: str, width: int) -> list[Line]:
+    """What of a large content is shown, and the command that has all of it."""
+    # the version's hash, since the address alone would answer the latest
+    command = f"chorus-hap ucxl get '{content.address}' --version {content.version.hash[:16]} > FILE"
+    lines: list[Line] = [[(part, "warn")] for part in wrap(f"{what} All of it, in a shell:", width)]
+    return lines + [[("  " + part, "accent")] for part in wrap(command, max(8, width - 2))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +208,14 @@ def content_lines(
     elif version.deleted:
         lines.append([("Deleted. Its history stays; e writes a new version.", "dim italic")])
     else:
-        text = body_of(content)
-        if text is None or version.size > _SHOWN_BYTES:
-            lines.append([(f"{version.media}, {size(version.size)}: not shown as text", "dim italic")])
+        text, shown = beginning_of(content)
+        if text is None:
+            lines += _how_to_get(content, f"{version.media}, {size(version.size)}: not shown as text.", width)
+        elif shown < version.size:
+            lines += _how_to_get(content, f"The first {size(shown)} of {size(version.size)} are shown.", width)
+            lines.append([])
+        if text is None:
+            pass
         elif version.media == "text/markdown" or content.address.endswith(".md"):
             lines += prose(text, width)
         else:

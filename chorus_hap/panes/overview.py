@@ -64,10 +64,11 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
             ],
         ),
     ]
-    lines = facts(pairs, 11, width)
-    for text in [minority, *status.notes] if minority else status.notes:
-        for part in wrap(text, max(20, width - 2)):
-            lines.append([(part, "warn")])
+    # Troubles come first: on a small terminal the rest may be below the edge, and most of it is in the status line.
+    told = [(minority, "warn")] if minority else []
+    told += [(note, "warn") for note in status.notes] + [(doing.text, "accent") for doing in status.underway]
+    lines: list[Line] = [[(part, role)] for text, role in told for part in wrap(text, max(20, width - 2))]
+    lines += facts(pairs, 11, width)
     lines.append([("Home       ", "dim"), (status.home, "dim"), (f"  {status.mode}", "dim")])
     return lines
 

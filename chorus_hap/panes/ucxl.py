@@ -18,7 +18,16 @@ from textual.containers import Container
 
 from agent_core.errors import ChorusError, Unavailable
 from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
-from chorus_hap.panes.addresses import body_of, content_lines, diff_lines, links_of, tree_of, tree_rows, version_rows
+from chorus_hap.panes.addresses import (
+    body_of,
+    content_lines,
+    diff_lines,
+    links_of,
+    tree_of,
+    tree_rows,
+    version_rows,
+    why_not_edited,
+)
 from chorus_hap.panes.base import Pane
 from chorus_hap.widgets.grid import Column, Grid
 from chorus_hap.widgets.sheet import Sheet
@@ -94,6 +103,8 @@ class UcxlPane(Pane):
         same = self._loaded[0] == info.address
         self._loaded = wanted
         address = info.address
+        if not same:
+            self._content = None  # whoever edits now must not get another address's text
 
         async def job() -> None:
             try:
@@ -200,11 +211,15 @@ class UcxlPane(Pane):
         from chorus_hap.wizard.ask import Ask
 
         info, content = self.info, self._content
-        if info is not None and content is not None and content.address.split("/")[-1] == info.address.split("/")[-1]:
-            text = body_of(content) if not content.version.deleted else ""
-            if text is None:
-                self.console.say("This is not text; use `chorus-hap ucxl put` with a file.", "warning")
+        if info is not None:
+            if content is None or self._address != info.address:
+                self.console.say("Its content is still being read; try again in a moment.", "warning")
                 return
+            refusal = why_not_edited(content)
+            if refusal:
+                self.console.say(refusal, "warning")
+                return
+            text = "" if content.version.deleted else body_of(content) or ""
             self._edit(info.address, text, info.hash)
             return
         status = self.store.status

@@ -16,7 +16,7 @@ from agent_core.errors import ChorusError, InvalidInput, NotFound
 from agent_core.feeds.model import Draft, Entry, new_header
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
 from agent_core.network import Peer
-from agent_core.shapes import KEYED_SLICES, STATE_SLICES, Voters
+from agent_core.shapes import KEYED_SLICES, STATE_SLICES, Underway, Voters
 from tests.support.parts import ME, NOW_MS, OTHER, FakeNode, a_status
 
 
@@ -138,7 +138,9 @@ async def test_purging_names_an_entry_that_is_there() -> None:
         (a_status(leader=None, state="discovering"), []),
         (a_status(leader=None, cluster_id=""), []),
         (a_status(leader=None, offline=True), []),
-        (a_status(notes=("feeds crashed.",)), ["degraded"]),
+        (a_status(notes=("feeds crashed.",), stage="degraded"), ["degraded"]),
+        (a_status(notes=("It waits for approval.",)), ["note"]),
+        (a_status(underway=(Underway(kind="folding", text="Folding 34 %.", brief="folding 34 %"),)), []),
     ],
 )
 def test_attention_to_the_cluster(status: object, kinds: list[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -104,6 +107,18 @@ def test_without_a_majority_it_says_what_still_works(drive: Drive) -> None:
         await c.see("Nobody can be elected")
 
     drive(job)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
+def test_a_node_that_catches_up_says_how_far_it_is_and_asks_nobody(drive: Drive, size: tuple[int, int]) -> None:
+    node = FakeSource()
+    text = "Catching up: 12,300 entries behind, 4,100/s from 2 peers."
+    node.slices["status"] = status(underway=(s.Underway(kind="fetching", text=text, brief="12,300 behind"),))
+
+    async def job(c: Driven) -> None:
+        await c.see(text, "· 12,300 behind", "!2")
+
+    drive(job, node=node, size=size)
 
 
 def test_a_node_that_is_away_dims_the_panes_and_disables_actions_with_the_reason(drive: Drive) -> None:
@@ -289,6 +304,28 @@ def test_ucxl_versions_and_diff(drive: Drive) -> None:
         await c.see("+- hit rate", "-- hit rate")
 
     drive(job)
+
+
+def test_large_content_says_what_is_shown_and_is_not_edited_as_if_it_were_whole(drive: Drive) -> None:
+    class Large(FakeSource):
+        def on_ucxl_get(self, params: dict[str, Any]) -> s.Content:
+            whole = super().on_ucxl_get(params)
+            part = ("line é\n" * 80_000).encode()[: 512 << 10]
+            version = msgspec.structs.replace(whole.version, size=1 << 20, media="text/plain")
+            data = base64.b64encode(part).decode()
+            return msgspec.structs.replace(whole, data=data, more=True, version=version)
+
+    node = Large()
+
+    async def job(c: Driven) -> None:
+        await c.press("7")
+        await c.app.show_pane("ucxl", "ucxl://agent-b:agent@search:cache/deploy/plan.txt")
+        await c.see("The first 262 kB of 1.0 MB are shown", "chorus-hap ucxl get", "line é")
+        await c.press("e")
+        await c.see("too much for an editor")
+        assert not any(method == "ucxl.put" for method, _ in node.calls)
+
+    drive(job, node=node)
 
 
 def test_an_address_leads_to_the_decision_on_it(drive: Drive) -> None:

@@ -49,7 +49,9 @@ async def test_a_long_history_is_folded_while_others_have_their_turn(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     beside = Beside(tmp_path, 1500)
-    assert beside.service.note.startswith("Folding ")
+    told = beside.service.underway
+    assert told is not None
+    assert told.text.startswith("Folding ")
     turns = 0
     async with trio.open_nursery() as nursery:
         await nursery.start(beside.service.run)
@@ -57,7 +59,7 @@ async def test_a_long_history_is_folded_while_others_have_their_turn(
             turns += 1
             await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
-        assert (beside.service.note, beside.changes, beside.right) == ("", 1, True)
+        assert (beside.service.underway, beside.changes, beside.right) == (None, 1, True)
         assert turns > 10
         assert beside.file.waiting
         await beside.put_away()

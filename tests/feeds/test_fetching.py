@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from agent_core.feeds import protocol, schedule
+from agent_core.feeds.fetching import Progress
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
@@ -156,10 +157,29 @@ async def test_a_slow_disk_slows_the_asking(nursery: trio.Nursery, monkeypatch: 
     await trio.testing.wait_all_tasks_blocked(0.02)
     assert feeds.statistics().catch_up_waiting_bytes <= schedule.MAX_BYTES
     assert feeds.statistics().behind == 6000
+    told = feeds.progress.underway
+    assert told is not None
+    assert (told.brief, told.text) == ("6,000 behind", "Catching up: 6,000 entries behind.")
     free.set()
     await same(olds[0], new, timeout_s=20)
+    assert feeds.progress.underway is None
     assert most <= schedule.MAX_BYTES + protocol.MAX_FRAME_BYTES
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(behind=999, entries_per_s=10), ""),
+        (
+            Progress(behind=12_300, entries_per_s=4100.2, sources=("a", "b")),
+            "Catching up: 12,300 entries behind, 4,100/s from 2 peers.",
+        ),
+        (Progress(behind=1000, entries_per_s=7, sources=("a",)), "Catching up: 1,000 entries behind, 7/s from 1 peer."),
+    ],
+)
+def test_people_are_told_of_a_long_fetch_only(progress: Progress, text: str) -> None:
+    assert (progress.underway.text if progress.underway else "") == text
 
 
 _KILLED = """
