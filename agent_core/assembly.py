@@ -435,6 +435,7 @@ class Assembly:
         if refreshed or self._judged_by is not self.folds.roster:
             self._judged_by = self.folds.roster
             self.wire.roster_changed()
+            self.feeds.roster_changed()
         self.roster.changed()
 
     def _election_changed(self) -> None:

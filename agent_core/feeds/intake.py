@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
@@ -45,7 +45,10 @@ class Intake:
         self._sparing = Sparing(log)
         self._disk, self._place, self._clock, self._may_purge = disk, place, clock, may_purge
         self._holding = Holding(store, clock)
-        self._to_purge = set(store.purge_claims())
+        self._to_purge = set(
+            store.purge_claims()
+        )  #: bodies somebody wants gone: not held yet, or nobody who may has asked
+        self._judge_purges = True  #: whether one of these that are held may have become due
         self._entry_callbacks: list[Callable[[Sequence[Entry]], None]] = []
         self._purge_callbacks: list[Callable[[Sequence[EntryKey]], None]] = []
         self._fork_callbacks: list[Callable[[str, int], None]] = []
@@ -95,6 +98,7 @@ class Intake:
                     reason = "a peer holds more of this home's feed than the home itself: it is an older copy"
                     await self._doubt_memory(reason, new.epoch)
                 await self._disk.extend(self.store, new, index_ops=mine, purged=purged)
+                self._to_purge.difference_update(EntryKey(new.author, new.epoch, seq) for seq in purged)
                 self.received += len(new.entries)
                 self._clock.observe_all([entry.header.hlc for entry in new.entries])
                 await self.stored(new)
@@ -128,13 +132,17 @@ class Intake:
         targets = {EntryKey(d.author, d.epoch, d.seq) for e in new.entries if (d := _purge_data(e))}
         if targets:
             self._to_purge |= targets
-            await self._purge([key for key in targets if self._is_purged(key)])
+            await self._purge(self._due(targets))
         self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
+
+    def roster_changed(self) -> None:
+        """Somebody may have become one who may purge: judge again at the next tick."""
+        self._judge_purges = True
 
     # --- what time brings ---------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
-        """Deliver what was held when its time comes; try again a refusing disk, and purges whose right wasn't known."""
+        """Deliver what was held when its time comes; try again a refusing disk, and purges if they may be judged otherwise now."""
         try:
             for entries in self._holding.due():
                 self._deliver(entries)
@@ -143,9 +151,10 @@ class Intake:
         if self._disk.trouble:
             async with self.writing:
                 await self._disk.recover(self.store.write)
-        if due := [key for key in self._to_purge if self._is_purged(key)]:
+        if self._judge_purges:
+            self._judge_purges = False
             async with self.writing:
-                await self._purge(due)
+                await self._purge(self._due(self._to_purge))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -161,11 +170,16 @@ class Intake:
             gone = await self._disk.run(functools.partial(self.store.purge, keys))
         except ChorusError as exc:
             self._sparing.error(f"feeds: bodies couldn't be purged yet: {exc.message}")
+            self._judge_purges = True
             return
         self.purged += len(gone)
         for callback in self._purge_callbacks:
             call(callback, keys)
-        self._to_purge -= {key for key in keys if self.store.size(key.author, key.epoch) > key.seq}
+        self._to_purge.difference_update(keys)
+
+    def _due(self, keys: Collection[EntryKey]) -> list[EntryKey]:
+        """Those whose entries are held and whose bodies are to go; what isn't held is purged as it comes in."""
+        return [key for key in keys if self.store.size(key.author, key.epoch) > key.seq and self._is_purged(key)]
 
     def _is_purged(self, key: EntryKey) -> bool:
         """Whether somebody who may has asked for this entry's body to go."""

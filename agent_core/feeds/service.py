@@ -118,6 +118,7 @@ class Feeds:
         self.accepts = accepts
         #: How much of an author's epoch is fetched and shown to peers; nothing for all of it.
         self.limit: Callable[[str, int], int | None] = lambda author, epoch: None
+        #: Whether a peer may have another author's body purged; asked again after :meth:`roster_changed`.
         self.may_purge: Callable[[str, EntryKey], bool] = lambda purger, target: False
         self.announce: Callable[[FeedHead], None] | None = None
         self.clock_off_s: Callable[[], float] = lambda: 0.0  #: how far this node's clock is ahead of its peers' median
@@ -212,6 +213,10 @@ class Feeds:
             cut: stores a body's blocks, durable when it returns, and gives their manifest. Raises ``TooLarge``, ``StoreError``.
         """
         self._appending.cut = cut
+
+    def roster_changed(self) -> None:
+        """Purges that were asked for are judged anew: who asked may be one who may, now."""
+        self._intake.roster_changed()
 
     def on_fork(self, callback: Callable[[str, int], None]) -> None:
         """Call back with author and epoch when a fork was proven."""

@@ -17,8 +17,8 @@ import trio
 from agent_core.errors import VerificationFailed
 from agent_core.feeds import checkpoint, protocol
 from agent_core.feeds.forks import MAX_FORKED_EPOCHS, ForkProof, Side, verify_fork
-from agent_core.feeds.heads import FeedHead, Item
-from agent_core.feeds.model import Head, Missing
+from agent_core.feeds.heads import LOG_PURGE, FeedHead, Item, PurgeData
+from agent_core.feeds.model import Draft, EntryKey, Head, Missing
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
 from agent_core.network import Stream, StreamClosed
@@ -190,8 +190,45 @@ async def test_a_purge_by_another_counts_only_with_authority_and_as_soon_as_it_i
     await same(a, admin)
     assert admin.feeds.body(entry.key) == Missing.PURGED
     assert a.feeds.body(entry.key) == b"person", "this node doesn't know of the authority"
-    a.feeds.may_purge = admin.feeds.may_purge
+    asked: list[str] = []
+
+    def may_purge(purger: str, target: EntryKey) -> bool:
+        asked.append(purger)
+        return purger == admin.me
+
+    a.feeds.may_purge = may_purge
+    a.feeds.roster_changed()
     await eventually(lambda: a.feeds.body(entry.key) == Missing.PURGED, "once it does, the body goes")
+    assert asked == [admin.me], "judged once"
+    nursery.cancel_scope.cancel()
+
+
+async def test_purges_nobody_may_ask_for_are_judged_again_only_when_the_roster_changes(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = MemoryMesh(nursery)
+    a, foul = Node(0, mesh), Node(1, mesh)
+    for node in (a, foul):
+        await node.start(nursery)
+    judged: list[EntryKey] = []
+    a.feeds.may_purge = lambda purger, target: bool(judged.append(target))
+    mine = [entry.key for entry in await a.feeds.append([note(n) for n in range(3)])]
+    claims = [PurgeData(author=key.author, epoch=key.epoch, seq=key.seq) for key in mine]
+    never = PurgeData(author=foul.me, epoch=0, seq=99)  # of its own, and never written
+    await foul.feeds.append([Draft(LOG_PURGE, claim) for claim in (*claims, never)])
+    mesh.connect(a.me, foul.me)
+    await same(a, foul)
+    await trio.sleep(2)
+    assert set(judged) == set(mine)
+    judged.clear()
+    purges: list[object] = []
+    monkeypatch.setattr(a.feeds.store, "purge", purges.append)
+    await trio.sleep(60)
+    assert not judged
+    a.feeds.roster_changed()
+    await trio.sleep(2)
+    assert sorted(judged) == mine
+    assert not purges, "the disk isn't asked in vain"
     nursery.cancel_scope.cancel()
 
 
