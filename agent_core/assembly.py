@@ -187,7 +187,9 @@ class Assembly:
             )
         )
         self.live = live.Live(node.hub, self.facade, sources)
-        self.monitor = HealthMonitor(node_checks(node.home.root, self.feeds, here.status), lambda: here.status().stage)
+        self.monitor = HealthMonitor(
+            node_checks(node.home.root, self.feeds, self.blocks.probe, here.status), lambda: here.status().stage
+        )
         self.metrics = Metrics(here.status)
         self._judged_by = self.folds.roster
         self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import trio
 
 from agent_core.api import views
+from agent_core.blocks.audit import verify_home
+from agent_core.blocks.store import BlockStore
 from agent_core.clock import wall_ms
 from agent_core.decisions.fold import DecisionsFold
 from agent_core.election.chain import ActChain
@@ -135,11 +138,12 @@ class Surroundings:
         """Check the store through a connection of its own, in a thread."""
 
         def check() -> Verification:
-            store = Store.open(self._node.home.store, read_only=True)
-            try:
-                return store.verify(self._verifier)
-            finally:
-                store.close()
+            home = self._node.home
+            with (
+                closing(BlockStore.open(home.blocks, read_only=True)) as blocks,
+                closing(Store.open(home.store, read_only=True)) as store,
+            ):
+                return verify_home(store, blocks, self._verifier)
 
         return await trio.to_thread.run_sync(check)
 

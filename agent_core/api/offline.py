@@ -14,12 +14,12 @@ from agent_core.api.parts import Sources
 from agent_core.api.reading import Reading
 from agent_core.api.registry import operation, operations_of
 from agent_core.api.requests import ListRequest, Nothing, RoomRequest, TailRequest
+from agent_core.blocks.audit import verify_home
 from agent_core.blocks.catalogue import Catalogue
 from agent_core.blocks.store import BlockStore
 from agent_core.clock import ZERO, rfc3339, unpack, wall_ms
 from agent_core.election.views import timeline
 from agent_core.errors import InvalidInput, NoNode
-from agent_core.feeds.audit import audit
 from agent_core.feeds.store import Store
 from agent_core.folds import FoldSet
 from agent_core.home import Home
@@ -40,14 +40,14 @@ MANY_ENTRIES = 20_000
 class OfflineReading(Reading):
     """Reading operations on a store that no node has open."""
 
-    def __init__(self, sources: Sources, store: Store) -> None:
+    def __init__(self, sources: Sources, store: Store, blocks: BlockStore) -> None:
         super().__init__(sources)
-        self._store = store
+        self._store, self._blocks = store, blocks
 
     @operation("log.verify")
     def log_verify(self, request: Nothing) -> Verification:
-        """Check every hash, signature and proof in the store anew."""
-        return audit(self._store, Ed25519Verifier())
+        """Check every hash, signature, proof and block in the store anew."""
+        return verify_home(self._store, self._blocks, Ed25519Verifier())
 
 
 _OPERATIONS = operations_of(OfflineReading)
@@ -78,7 +78,7 @@ class Offline:
             newest = max((feed.latest_hlc for feed in self._store.feeds()), default=ZERO)
             #: RFC 3339 time of the newest entry; empty for an empty store.
             self.as_of = rfc3339(unpack(newest)[0]) if newest > ZERO else ""
-            self.reading = OfflineReading(self._sources(), self._store)
+            self.reading = OfflineReading(self._sources(), self._store, self._blocks)
         except BaseException:
             self._close()
             raise

@@ -154,6 +154,10 @@ class Blocks:
         """Store blocks. Raises ``StoreError``."""
         await self._write(functools.partial(self._store.add, blocks))
 
+    async def probe(self) -> bool:
+        """Put a block and get it; whether it came back as it was. Raises ``StoreError``."""
+        return await self._write(self._store.probe)
+
     async def _write(self, work: Callable[[], T]) -> T:
         async with self._writing:
             with trio.CancelScope(shield=True):

@@ -5,6 +5,7 @@ A block is there for the manifests that name it, and goes with the last of them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -104,11 +105,16 @@ class BlockStore:
 
     def block(self, hash: bytes) -> bytes | None:
         """A block; one that the disk gives back changed counts as missing from then on."""
-        rows = self._read("SELECT data FROM blocks WHERE hash = ?", hash) if hash in self._sizes else ()
-        if not rows or address(rows[0][0]) != hash:
+        data = self.stored(hash) if hash in self._sizes else None
+        if data is None or address(data) != hash:
             self._sizes.pop(hash, None)
             return None
-        return bytes(rows[0][0])
+        return data
+
+    def stored(self, hash: bytes) -> bytes | None:
+        """What the disk gives back under an address, unchecked."""
+        rows = self._read("SELECT data FROM blocks WHERE hash = ?", hash)
+        return bytes(rows[0][0]) if rows else None
 
     def read(self, manifest: Manifest, start: int, end: int) -> bytes | None:
         """Bytes of a body; nothing if a block that holds some of them is missing."""
@@ -139,6 +145,17 @@ class BlockStore:
             with explained(self.path), transaction(self._writer) as db:
                 db.executemany("INSERT OR REPLACE INTO blocks (hash, data) VALUES (?, ?)", new.items())
             self._sizes |= {hash: len(data) for hash, data in new.items()}
+
+    def probe(self) -> bool:
+        """Put a block, get it and drop it again; whether it came back as it was. Raises ``StoreError``."""
+        data = os.urandom(64)
+        hash = address(data)
+        self.add({hash: data})
+        found = self.block(hash)
+        with explained(self.path), transaction(self._writer) as db:
+            db.execute("DELETE FROM blocks WHERE hash = ?", (hash,))
+        self._sizes.pop(hash, None)
+        return found == data
 
     def note(self, bodies: Mapping[EntryKey, int], cursors: Mapping[tuple[str, int], int]) -> None:
         """Keep which entries have bodies of blocks, and how far was looked. Raises ``StoreError``."""

@@ -49,6 +49,11 @@ class GossipCounters:
     ignored: int = 0
     rejected: int = 0
     raised: int = 0
+    unsent: int = 0  #: messages that a peer was too slow to take
+
+    def note_unsent(self, messages: int) -> None:
+        """Count messages that went because their peer took too little."""
+        self.unsent += messages
 
 
 @dataclass

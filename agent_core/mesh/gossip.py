@@ -319,6 +319,8 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
 
     async def handle_sending_messages(self, peer_id: Any, stream: Any, queue: Any) -> None:
         """Send what waits for a peer until its outbox is closed."""
+        self.counters.note_unsent(queue.dropped)
+        queue.on_drop = self.counters.note_unsent
         try:
             while data := await queue.take():
                 await stream.write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -29,6 +30,7 @@ class Outbox(RpcQueue):  # type: ignore[misc]  # libp2p is untyped
         self._control_bytes = 0
         self.waiting_bytes = 0  #: of messages
         self.dropped = 0  #: frames of messages that went because the peer took too little
+        self.on_drop: Callable[[int], None] = lambda frames: None
         self._wake = trio.Event()
         self._room = trio.Event()
 
@@ -53,9 +55,12 @@ class Outbox(RpcQueue):  # type: ignore[misc]  # libp2p is untyped
             return False
         self._messages.append(frame)
         self.waiting_bytes += len(frame)
+        before = self.dropped
         while self.waiting_bytes > MAX_BYTES and len(self._messages) > 1:
             self.waiting_bytes -= len(self._messages.popleft())
             self.dropped += 1
+        if self.dropped > before:
+            self.on_drop(self.dropped - before)
         self._wake.set()
         return True
 

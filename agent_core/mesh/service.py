@@ -72,6 +72,7 @@ class MeshStatistics:
     ignored: int
     rejected: int
     over_budget: int
+    unsent: int  #: messages dropped because a peer was too slow to take them
     graylisted: int
     fenced: int
     turned_away: int  #: connections that weren't let in at the socket
@@ -264,6 +265,7 @@ class LibP2PNetwork:
             ignored=c.ignored,
             rejected=c.rejected,
             over_budget=self._conduct.dropped,
+            unsent=c.unsent,
             graylisted=self._conduct.graylisted,
             fenced=c.raised,
             turned_away=self._entrance.turned_away,

@@ -95,6 +95,7 @@ class Verification(Shape, frozen=True, kw_only=True):
     feeds: int
     entries: int
     bodies: int
+    blocks: int = 0  #: of bodies over 32 KiB
     bad: str = ""  #: the first bad entry, and why
     forks: tuple[str, ...] = ()
 

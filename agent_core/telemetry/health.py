@@ -109,8 +109,17 @@ class HealthMonitor:
                 into.update(reason=f"the check itself failed: {type(exc).__name__}")
 
 
-def node_checks(home: Path, durable: Durable, status: Callable[[], Status]) -> tuple[Check, ...]:
-    """The checks of a node: store, disk, mesh (critical), clock, quorum and services (not)."""
+def node_checks(
+    home: Path, durable: Durable, blocks: Callable[[], Awaitable[bool]], status: Callable[[], Status]
+) -> tuple[Check, ...]:
+    """The checks of a node: store, blocks, disk, mesh (critical), clock, quorum and services (not).
+
+    Args:
+        home: whose disk needs room.
+        durable: writes small values and reads them back.
+        blocks: puts a block and gets it; whether it came back as it was.
+        status: how the node stands.
+    """
 
     async def store() -> str:
         token = os.urandom(8)
@@ -118,6 +127,11 @@ def node_checks(home: Path, durable: Durable, status: Callable[[], Status]) -> t
         if durable.read("health.probe") != token:
             raise Unavailable("The store gave back something else than was written.")
         return "written and read back"
+
+    async def block() -> str:
+        if not await blocks():
+            raise Unavailable("A block came back other than it was put, or not at all.")
+        return "put and got"
 
     async def disk() -> str:
         try:
@@ -159,6 +173,7 @@ def node_checks(home: Path, durable: Durable, status: Callable[[], Status]) -> t
 
     return (
         Check("store", True, store),
+        Check("blocks", True, block),
         Check("disk", True, disk),
         Check("mesh", True, mesh),
         Check("clock", False, clock),

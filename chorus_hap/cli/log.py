@@ -41,7 +41,7 @@ def tail(
 
 @app.command()
 def verify(context: typer.Context) -> int:
-    """Check every hash, signature and proof in the store anew; exit 1 when one doesn't hold."""
+    """Check every hash, signature, proof and block in the store anew; exit 1 when one doesn't hold."""
     run = here(context)
     result = run.read(Verification, "log.verify")
     if run.out.json:
@@ -53,6 +53,7 @@ def verify(context: typer.Context) -> int:
                 ("feeds", str(result.feeds)),
                 ("entries", str(result.entries)),
                 ("bodies", str(result.bodies)),
+                ("blocks", str(result.blocks)),
                 *(("fork", Cell(clean(fork), "warn")) for fork in result.forks),
             ]
         )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import trio
 
 from agent_core.blocks import exchange, fetching, protocol
+from agent_core.blocks.audit import verify_home
 from agent_core.blocks.model import BLOCK_BYTES, address, cut, parse
 from agent_core.blocks.protocol import PROTOCOL, Block, Held, Want
 from agent_core.blocks.service import BlockSettings
+from agent_core.blocks.store import BlockStore
 from agent_core.errors import StoreError, TooLarge
 from agent_core.feeds.model import MAX_BODY_BYTES, Draft, EntryKey, Missing
+from agent_core.feeds.store import Store
 from agent_core.network import Stream, StreamClosed
+from agent_core.shapes import Verification
 from tests.support.blocks import BlockNode, content
-from tests.support.feeds import Note, same
+from tests.support.feeds import VERIFIER, Note, same
 from tests.support.streams import MemoryMesh, eventually
 
 BODY = content(5 * BLOCK_BYTES + 77)
@@ -351,6 +356,33 @@ async def test_a_manifest_that_lies_is_shown_as_damaged(nursery: trio.Nursery) -
     assert a.blocks.bodies.body(entry.key) in (Missing.NOT_FETCHED, Missing.FETCHING, Missing.NO_HOLDER)
     assert parse(raw, len(BODY)).size == len(BODY)
     assert a.blocks.bodies.body(EntryKey(a.me, 0, 99)) is Missing.NOT_FETCHED
+    nursery.cancel_scope.cancel()
+
+
+async def test_verify_names_the_first_body_with_a_bad_block(nursery: trio.Nursery, tmp_path: Path) -> None:
+    mesh = MemoryMesh(nursery)
+    node = BlockNode(0, mesh, tmp_path / "store.db", tmp_path / "blocks.db")
+    await node.begin(nursery)
+    await node.put(b"small")
+    keys = [await node.put(content(3 * BLOCK_BYTES, seed)) for seed in (1, 2)]
+
+    def verified() -> Verification:
+        with (
+            closing(Store.open(tmp_path / "store.db", read_only=True)) as store,
+            closing(BlockStore.open(tmp_path / "blocks.db", read_only=True)) as blocks,
+        ):
+            return verify_home(store, blocks, VERIFIER)
+
+    assert (verified().ok, verified().bodies, verified().blocks) == (True, 3, 6)
+    manifest = node.blocks.bodies.manifest(keys[1])
+    assert not isinstance(manifest, Missing)
+    await node.stop()
+    with closing(sqlite3.connect(tmp_path / "blocks.db")) as db:
+        db.execute("UPDATE blocks SET data = zeroblob(length(data)) WHERE hash = ?", (manifest.block(1),))
+        db.commit()
+    found = verified()
+    assert not found.ok
+    assert found.bad == f"{keys[1]}: block 1 isn't the one its manifest names"
     nursery.cancel_scope.cancel()
 
 

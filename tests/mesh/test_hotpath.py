@@ -19,6 +19,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import FLAG_FIN, TYPE_DATA, TYPE_WINDOW_UPDATE, Yamux, YamuxStream
 
 from agent_core.mesh import compat, hotpath
+from agent_core.mesh.conduct import GossipCounters
 from agent_core.mesh.gossip import frames
 from agent_core.mesh.outbox import MAX_BYTES, MAX_CONTROL_BYTES, Outbox
 from agent_core.mesh.seen import Seen
@@ -217,7 +218,7 @@ def test_frames_are_cut_wherever_the_reads_were_and_bad_lengths_refused() -> Non
 
 
 async def test_an_outbox_gives_control_first_keeps_its_bounds_and_loses_the_oldest() -> None:
-    outbox = Outbox()
+    outbox, counters = Outbox(), GossipCounters()
     for number in range(10):
         outbox.push_frame(bytes([number]))
     hello = RPC(subscriptions=[RPC.SubOpts(subscribe=True, topicid="t")])
@@ -226,8 +227,11 @@ async def test_an_outbox_gives_control_first_keeps_its_bounds_and_loses_the_olde
     assert await outbox.take() == bytes([len(serialized)]) + serialized + bytes(range(10))
     for number in range(200):
         assert outbox.push_frame(bytes([number]) * (MAX_BYTES // 100))
+        if number == 149:  # from here on it is sent from, and what it dropped is counted in the mesh's numbers
+            counters.note_unsent(outbox.dropped)
+            outbox.on_drop = counters.note_unsent
     assert outbox.waiting_bytes <= MAX_BYTES
-    assert outbox.dropped == 100
+    assert outbox.dropped == counters.unsent == 100
     assert outbox.is_full
     assert (await outbox.take())[0] == 100
     big = RPC(subscriptions=[RPC.SubOpts(subscribe=True, topicid="t" * (MAX_CONTROL_BYTES // 2))])

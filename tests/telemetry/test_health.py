@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from agent_core.blocks.store import BlockStore
 from agent_core.errors import StoreError, Unavailable
 from agent_core.shapes import Status, Voters
 from agent_core.telemetry.health import CHECK_TIMEOUT_S, REPORT_AGE_S, Check, HealthMonitor, node_checks
@@ -27,15 +28,32 @@ class Disk:
         self.values[key] = value
 
 
-def monitor(home: Path, disk: Disk | None = None, status: Status | None = None) -> HealthMonitor:
+def monitor(
+    home: Path, disk: Disk | None = None, status: Status | None = None, blocks: BlockStore | None = None
+) -> HealthMonitor:
     now = status or a_status()
-    return HealthMonitor(node_checks(home, disk or Disk(), lambda: now), lambda: now.stage)
+
+    async def probe() -> bool:
+        return blocks is None or blocks.probe()
+
+    return HealthMonitor(node_checks(home, disk or Disk(), probe, lambda: now), lambda: now.stage)
+
+
+async def test_a_block_is_put_and_got_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = BlockStore.open(tmp_path / "blocks.db")
+    assert (await monitor(tmp_path, blocks=blocks).health()).status == "ok"
+    assert blocks.count == 0
+    monkeypatch.setattr(blocks, "stored", lambda hash: b"something else")
+    health = await monitor(tmp_path, blocks=blocks).health()
+    assert health.status == "down"
+    assert "block" in str(health.checks["blocks"]["reason"])
+    blocks.close()
 
 
 async def test_a_well_node(tmp_path: Path) -> None:
     health = await monitor(tmp_path).health()
     assert health.status == "ok"
-    assert set(health.checks) == {"store", "disk", "mesh", "clock", "quorum", "services"}
+    assert set(health.checks) == {"store", "blocks", "disk", "mesh", "clock", "quorum", "services"}
     assert all(check["status"] == "ok" and check["reason"] for check in health.checks.values())
 
 
