@@ -295,14 +295,24 @@ CHANGING = frozenset(
 )
 
 
+#: Scripted commands that are asked about first, as their keys are: the action whose question it is.
+_ASKED = {
+    ("members", "revoke"): "revoke", ("members", "evict"): "evict", ("members", "demote"): "demote", ("ucxl", "delete"): "delete",
+    ("log", "purge"): "purge", ("election", "trigger"): "trigger", ("election", "resign"): "resign",
+}  # fmt: skip
+#: Those that ask by themselves in a terminal; here they were asked about already.
+_SAY_YES = frozenset({("members", "revoke"), ("members", "evict")})
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a `:` line means: an action, words for `chorus-hap`, or a refusal."""
+    """What a `:` line means: an action, words for `chorus-hap` with the question to ask before, or a refusal."""
 
     action: str = ""
     argument: str = ""
     words: tuple[str, ...] = ()
     changes: bool = False
+    question: str = ""
     refusal: str = ""
 
 
@@ -328,12 +338,30 @@ def parse_command(text: str, registry: Registry) -> Command:
     if len(words) == 1 and first in PANE_WORDS:
         return Command(action=f"pane_{PANE_WORDS[first]}", argument="live" if first == "peers" else "")
     if first in SCRIPTED:
-        return Command(words=tuple(words), changes=any(w in CHANGING for w in words[1:2]))
+        return _scripted(words, registry)
     if len(words) == 1 and first in registry.actions:
         return Command(action=first)
     near = difflib.get_close_matches(first, command_words(), 1)
     hint = f"Did you mean :{near[0]}?" if near else ":help lists what there is."
     return Command(refusal=f"There is no command {first!r}. {hint}")
+
+
+def _scripted(words: list[str], registry: Registry) -> Command:
+    verb, rest = tuple(words[:2]), words[2:]
+    given = [word for word in rest if not word.startswith("-")]
+    if "--help" in rest:
+        return Command(words=tuple(words))
+    question = ""
+    if verb == ("cluster", "recover") and "--force-new" in rest:
+        question = (
+            "Found a cluster in place of this one? Whoever is out of reach stays behind, with what only it holds."
+        )
+    elif verb == ("cluster", "join") and given:
+        question = f"Move this home, and nobody else's, into {given[0]}?"
+    elif verb in _ASKED and (given or "{}" not in registry.actions[_ASKED[verb]].dangerous) and "--yes" not in rest:
+        question = registry.actions[_ASKED[verb]].dangerous.replace("{}", given[0] if given else "")
+        words = [*words, "--yes"] if verb in _SAY_YES else words
+    return Command(words=tuple(words), changes=any(w in CHANGING for w in words[1:2]), question=question)
 
 
 def command_words() -> list[str]:

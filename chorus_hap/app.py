@@ -406,7 +406,7 @@ class ConsoleApp(App[str]):
                 self.say(f"Nothing is selected that one could {action.id}.", "warning")
                 return
             self.push_screen(
-                Confirm(action.dangerous.replace("{}", subject), action.title.split(";")[0]),
+                Confirm(action.dangerous.replace("{}", subject), action.footer or action.id),
                 lambda yes: run(argument or action.argument) if yes else None,
             )
         else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from agent_core.errors import ChorusError
 from chorus_hap.actions import NOT_YET, Action, Command, parse_command
 from chorus_hap.themes import PALETTES
-from chorus_hap.widgets.lines import wrap
+from chorus_hap.widgets.lines import Line, wrap
 from chorus_hap.wizard.compose import Compose
 from chorus_hap.wizard.dialogs import Confirm, Quit, Reader, help_lines
 from chorus_hap.wizard.drafts import Start
@@ -16,6 +17,18 @@ from chorus_hap.wizard.propose import Propose
 
 if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
+
+#: Two columns of a table, as commands print them.
+_COLUMNS = re.compile(r"\S {2,}\S")
+
+
+def printed(text: str, width: int) -> list[Line]:
+    """What a command printed: sentences wrapped, tables left as they are, to be read sideways where they are wider."""
+    out: list[Line] = []
+    for line in text.split("\n"):
+        parts = [line] if _COLUMNS.search(line) else wrap(line, width) or [""]
+        out += [[(part, "text")] for part in parts]
+    return out
 
 
 class Everywhere:
@@ -145,21 +158,22 @@ class Everywhere:
 
         async def job() -> None:
             status, out, err = await run(command.words)
-            text = (out.rstrip() + ("\n\n" + err.rstrip() if err.strip() else "")).strip() or "Done."
-            if "\n" not in text and len(text) < 200:
-                self.app.say(text, "information" if status == 0 else "error")
+            said = err.strip().removeprefix("chorus-hap: ")
+            text = "\n\n".join(part for part in (out.rstrip(), said) if part.strip()) or "Done."
+            if (status or "\n" not in text) and len(text) < 300:
+                self.app.say(text, "error" if status else "information")
                 return
-            self.app.push_screen(
-                Reader(
-                    ":" + " ".join(command.words),
-                    lambda width: [
-                        [(line, "text")] for part in text.split("\n") for line in (wrap(part, width) or [""])
-                    ],
-                    copy=text,
-                )
-            )
+            title, table = ":" + " ".join(command.words), bool(_COLUMNS.search(text))
+            self.app.push_screen(Reader(title, lambda width: printed(text, width), copy=text, sideways=table))
 
-        self.app.work(job, "command")
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.app.work(job, "command")
+
+        if command.question:
+            self.app.push_screen(Confirm(command.question, " ".join(command.words[:2])), answered)
+        else:
+            answered(True)
 
     # --- leaving ------------------------------------------------------------------------------------------------------
 

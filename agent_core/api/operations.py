@@ -147,7 +147,7 @@ class Facade(Reading):
         return views.find_member(text, {p: context.name(p) for p in roster.members} if roster else {})
 
     def _newcomer(self, text: str) -> str:
-        return views.find_member(text, {w.peer_id: w.agent_id for w in self._sources.waiting()}, "newcomer waiting")
+        return views.find_member(text, {w.peer_id: w.agent_id for w in self._sources.waiting()}, "newcomer that waits")
 
     async def _change_roster(self, verb: Verb, peer_id: str, reason: str, said: str) -> RosterDone:
         names = {w.peer_id: w.agent_id for w in self._sources.waiting()}

@@ -91,7 +91,9 @@ def find_member(text: str, known: Mapping[str, str], what: str = "member") -> st
         ends = ", ".join(f"…{p[-6:]}" for p in sorted(found)[:5])
         raise InvalidInput(f"{wanted[:64]!r} names several: {ends}.", "Give the end of the peer id.")
     if not found:
-        raise NotFound(f"There is no {what} {wanted[:64]!r}.", "`chorus-hap members` lists them.")
+        raise NotFound(
+            f"No {what} is called {wanted[:64]!r}.", "`chorus-hap members` lists members, `members pending` newcomers."
+        )
     return found[0]
 
 

@@ -187,7 +187,7 @@ def why(snapshot: Snapshot, ctx: ViewContext) -> str:
         case State.STEPPING_DOWN:
             return "You handed over; the voters choose the next leader."
         case State.CANDIDATE | State.VOTING:
-            return f"An election is under way in term {snapshot.term}: {count} can be reached."
+            return f"An election is under way in term {snapshot.term}: {count} can be reached, and a majority is {reach.quorum}."
     last = f" The last known leader is {name}, heard {snapshot.lease_age_s:.0f} s ago." if name else ""
     return f"No leader is known for term {snapshot.term}.{last}"
 

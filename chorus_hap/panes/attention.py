@@ -10,11 +10,13 @@ from textual import on
 from textual.app import ComposeResult
 
 from agent_core.shapes import Attention
+from chorus_hap.actions import PANES
 from chorus_hap.panes.base import Pane
 from chorus_hap.panes.newcomers import decide_on, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import one_line, since
+from chorus_hap.widgets.lines import Line, one_line, since, wrap
+from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 
 
@@ -39,15 +41,23 @@ def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) ->
     ]
 
 
+def item_of(pane: Pane, item_id: str) -> Attention | None:
+    """What waits under this id, if it still does."""
+    items: tuple[Attention, ...] = pane.store.items("attention")  # type: ignore[assignment]
+    return next((i for i in items if i.id == item_id), None)
+
+
+def target_of(item: Attention) -> tuple[str, str]:
+    """The pane where an item of attention leads, and what to open in it."""
+    kind, _, name = item.target.partition(":")
+    return {"decision": "decisions", "room": "hmmm", "address": "ucxl"}.get(kind, kind), name
+
+
 def open_target(pane: Pane, item_id: str) -> None:
     """Go where an item of attention leads."""
-    items: tuple[Attention, ...] = pane.store.items("attention")  # type: ignore[assignment]
-    item = next((i for i in items if i.id == item_id), None)
-    if item is None:
-        return
-    kind, _, name = item.target.partition(":")
-    where = {"decision": "decisions", "room": "hmmm", "address": "ucxl"}.get(kind, kind)
-    pane.console.go(where, name)
+    item = item_of(pane, item_id)
+    if item is not None:
+        pane.console.go(*target_of(item))
 
 
 class AttentionPane(Pane):
@@ -64,6 +74,7 @@ class AttentionPane(Pane):
             empty="Nothing waits for you. Votes you owe, newcomers to approve, mentions, escalations, forks and troubles of the node appear here.",
             id="at-list",
         )
+        yield Sheet("", id="at-detail")
 
     def sync(self) -> None:
         items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
@@ -71,6 +82,20 @@ class AttentionPane(Pane):
         grid.caption = f"Waiting for you · {len(items)}" if items else "Waiting for you"
         grid.show(attention_rows(items, self.console.look.glyphs, self.now))
         grid.retitle()
+        self._detail()
+
+    @on(Viewport.Moved)
+    def _detail(self) -> None:
+        """The whole sentence of what is selected, and where enter leads."""
+        item = item_of(self, self.query_one("#at-list", Grid).key)
+        sheet = self.query_one("#at-detail", Sheet)
+        if item is None:
+            sheet.show(lambda _width: [])
+            return
+        where = next((title for _, pane, title in PANES if pane == target_of(item)[0]), "")
+        lead: list[Line] = [[], [("⏎", "accent bold"), (f" leads to {where}", "dim")]] if where else []
+        role = "bad" if item.urgent else "text"
+        sheet.show(lambda width: [[(part, role)] for part in wrap(one_line(item.text), max(20, width))] + lead)
 
     @on(Viewport.Opened)
     def _opened(self, event: Viewport.Opened) -> None:

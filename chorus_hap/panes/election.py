@@ -14,7 +14,7 @@ from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import meter
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, since, wrap
+from chorus_hap.widgets.lines import Line, ago, clock, facts, fit, one_line, since, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.wizard.dialogs import Reader
 from chorus_hap.words import leader_words, still_works, voters_words
@@ -50,7 +50,7 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
     line: Line = [("This node ", "dim"), (state, state_role), (f"  term {election.term}", "text")]
     line += [(f"  {glyphs.dot} acts {election.committed_act}/{election.last_act} committed", "dim")]
     if election.trigger and width >= 90:
-        line.append((f"  {glyphs.dot} last called by {election.trigger}", "dim"))
+        line.append((f"  {glyphs.dot} last called by {election.trigger.replace('_', ' ')}", "dim"))
     lines.append(line)
     minority = still_works(store)
     lines += facts([("Majority", [(voters_words(store), "bad bold" if minority else "text")])], 10)
@@ -62,7 +62,7 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
 def voter_rows(election: Election | None, glyphs: Glyphs) -> list[Row]:
     """The voters with their votes and scores, the leader first."""
     rows = []
-    for voter in election.ballots if election else ():
+    for voter in sorted(election.ballots, key=lambda v: not v.leader) if election else ():
         score = voter.score
         parts = [(f"{getattr(score, p):.2f}" if score else glyphs.dash, "dim") for p in _PARTS]
         name: Line = [
@@ -124,7 +124,11 @@ def certificate_lines(found: CertificateCheck, width: int, glyphs: Glyphs) -> li
         mark, role = (glyphs.ok, "good") if vote.good else (glyphs.no, "bad")
         said = "signed" if vote.good else "not good"
         lines.append(
-            [(f"{mark} {said:<9}", role), (vote.agent_id or "nobody known", "text"), (f"  {vote.voter}", "dim")]
+            [
+                (f"{mark} {said:<9}", role),
+                (f"{fit(vote.agent_id or 'nobody known', 16)}  ", "text"),
+                (f"…{vote.voter[-24:]}", "dim"),
+            ]
         )
     return lines
 
@@ -160,7 +164,7 @@ class ElectionPane(Pane):
                     Column("term", 4, right=True),
                     Column("leader", 0),
                     Column("called by", 17),
-                    Column("", 11, from_width=66),
+                    Column("", 11, from_width=60),
                     Column("when", 8),
                     Column("", 4, right=True, from_width=60),
                 ],

@@ -14,7 +14,7 @@ from chorus_hap.panes.base import Pane
 from chorus_hap.panes.newcomers import decide_on, ticket_lines, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, ago, facts, plural, short, since, wrap
+from chorus_hap.widgets.lines import Line, ago, facts, one_line, plural, short, since, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.dialogs import Reader
@@ -71,25 +71,37 @@ def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) ->
     ]  # fmt: skip
 
 
+def conduct_words(peer: PeerInfo) -> str:
+    """What somebody was refused for, how often, and whether nothing of it is taken; empty for the well-behaved."""
+    why = ", ".join(f"{one_line(what)} {count}" for what, count in peer.refused[:3])
+    if peer.graylisted_s > 0:
+        return f"graylisted for {ago(peer.graylisted_s)}: {why or 'its score'}"
+    return f"refused {why}" if why else ""
+
+
 def peer_rows(peers: Sequence[PeerInfo], glyphs: Glyphs) -> list[Row]:
-    """The live connections."""
+    """The live connections, and behind them who was turned away lately."""
     return [
         Row(
             p.peer_id,
             (
-                [(f"{glyphs.on if p.member else glyphs.off} ", "good" if p.member else "warn"), (p.agent_id or f"…{p.peer_id[-8:]}", "text" if p.member else "warn")],
-                (p.direction, "dim"),
-                (short(p.connected_s), "text"),
+                [
+                    (f"{glyphs.no if p.graylisted_s else glyphs.on if p.member else glyphs.off} ",
+                     "bad" if p.graylisted_s else "good" if p.member else "warn"),
+                    (p.agent_id or f"…{p.peer_id[-8:]}", "text" if p.member else "warn"),
+                ],
+                (p.direction or "away", "dim"),
+                (short(p.connected_s) if p.direction else "", "text"),
                 (f"{p.rtt_ms:.1f} ms" if p.rtt_ms is not None else glyphs.dash, "text"),
-                (f"{p.score:.1f}", "bad" if p.score < 0 else "dim"),
+                (f"{p.score:.0f}", "bad" if p.score <= -1 else "dim"),
                 (str(p.entries), "dim"),
-                (p.addresses[0] if p.addresses else "", "dim"),
+                (conduct_words(p) or (p.addresses[0] if p.addresses else ""), "warn" if conduct_words(p) else "dim"),
             ),
             {"name": p.agent_id, "direction": p.direction, "member": "yes" if p.member else "no", "peer": p.peer_id},
             (p.agent_id, p.direction, p.connected_s, p.rtt_ms or 0.0, p.score, p.entries, ""),
             p.addresses[0] if p.addresses else p.peer_id,
         )
-        for p in peers
+        for p in sorted(peers, key=lambda p: not p.direction)
     ]  # fmt: skip
 
 
@@ -115,7 +127,7 @@ class MembersPane(Pane):
             "Live connections",
             [
                 Column("peer", 0, share=2), Column("dir", 8), Column("for", 5, right=True), Column("rtt", 8, right=True),
-                Column("score", 5, right=True), Column("entries", 7, right=True), Column("address", 0, share=2, from_width=100),
+                Column("score", 5, right=True), Column("entries", 7, right=True), Column("address, or what was refused", 0, share=2, from_width=100),
             ],
             empty="No connection is open. Overview has the command that brings a second node.",
             id="me-peers",
@@ -139,7 +151,8 @@ class MembersPane(Pane):
     def sync(self) -> None:
         glyphs = self.console.look.glyphs
         members: Sequence[MemberInfo] = self.store.items("members")
-        peers: Sequence[PeerInfo] = [p for p in self.store.items("peers") if p.direction]
+        peers: Sequence[PeerInfo] = self.store.items("peers")
+        linked = sum(bool(p.direction) for p in peers)
         voters = sum(m.voter and not m.revoked for m in members)
         roster, live = self.query_one("#me-roster", Grid), self.query_one("#me-peers", Grid)
         waiting: Sequence[WaitingInfo] = self.store.items("waiting")
@@ -149,10 +162,12 @@ class MembersPane(Pane):
             roster.caption += f" · {len(waiting)} waiting"
         elif self.store.status is not None and self.store.status.policy:
             roster.caption += f" · admission {self.store.status.policy}"
-        roster.note = f"tab: {plural(len(peers), 'live connection')}"
+        shunned = sum(p.graylisted_s > 0 for p in peers)
+        graylisted = f", {shunned} graylisted" if shunned else ""
+        roster.note = f"tab: {plural(linked, 'live connection')}{graylisted}"
         roster.show([*waiting_rows(waiting, glyphs, self.now), *member_rows(members, glyphs, self.now)])
         roster.retitle()
-        live.caption = f"Live connections · {len(peers)}"
+        live.caption = f"Live connections · {linked}{graylisted}"
         live.note = "tab: roster"
         live.show(peer_rows(peers, glyphs))
         live.retitle()
@@ -183,7 +198,9 @@ class MembersPane(Pane):
                     )
                 )
                 pairs.append(("Entries", f"{member.entries} of its feed are held here"))
-            if peer is not None:
+            if peer is not None and conduct_words(peer):
+                pairs.append(("Conduct", f"{conduct_words(peer)}; score {peer.score:.0f}"))
+            if peer is not None and peer.direction:
                 rtt = f", round trip {peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
                 pairs.append(("Connected", f"{peer.direction} for {ago(peer.connected_s)}{rtt}"))
                 pairs += [("Address", address) for address in peer.addresses[:4]]
@@ -244,7 +261,10 @@ class MembersPane(Pane):
     def do_invite(self, _argument: str = "") -> None:
         async def job() -> None:
             ticket = await self.ask("members.invite", Ticket)
-            self.console.push_screen(Reader("A ticket for one newcomer", ticket_lines(ticket), copy=ticket.token))
+            policy = self.store.status.policy if self.store.status else ""
+            self.console.push_screen(
+                Reader("A ticket for one newcomer", ticket_lines(ticket, policy), copy=ticket.token)
+            )
 
         self.work(job)
 

@@ -30,7 +30,7 @@ def decide_on(pane: Pane, verb: str, peer_id: str) -> None:
     pane.work(job)
 
 
-def ticket_lines(ticket: Ticket) -> Callable[[int], list[Line]]:
+def ticket_lines(ticket: Ticket, policy: str = "") -> Callable[[int], list[Line]]:
     """The page that shows a ticket."""
 
     def build(width: int) -> list[Line]:
@@ -42,8 +42,12 @@ def ticket_lines(ticket: Ticket) -> Callable[[int], list[Line]]:
         lines += [[(ticket.token[at : at + size], "accent")] for at in range(0, len(ticket.token), size)]
         lines += [[], [("y copies it. On the new machine, with TICKET in its place:", "dim")]]
         lines += [[("  chorus-hap --ticket TICKET", "text")], [("  chorus-hap --daemon --ticket TICKET", "text")]]
-        for part in wrap("A new console asks for it on its first screen, too.", size):
-            lines.append([(part, "dim")])
+        told = ["A new console asks for it on its first screen, too."]
+        if policy == "open":
+            told.append(
+                "Admission is open: newcomers come in without one, until `:cluster policy invite` changes that."
+            )
+        lines += [[(part, "dim")] for text in told for part in wrap(text, size)]
         return lines
 
     return build

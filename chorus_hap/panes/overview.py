@@ -38,8 +38,8 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
     """The facts of this node and its cluster."""
     status = store.status
     if status is None:
-        reason = store.connection.reason or "starting"
-        return [[("The node is starting: ", "dim"), (reason, "accent")]]
+        reason = store.connection.reason
+        return [[("The node is starting", "dim"), (f": {reason}" if reason else ".", "accent")]]
     minority = still_works(store)
     voters = voters_words(store)
     cluster: Line = [(status.network, "text bold")]
@@ -180,7 +180,9 @@ class OverviewPane(Pane):
         else:
             news.caption, news.copy = "Just now", ""
             entries = [entry for _, entry in store.ring("log").since(store.ring("log").total - 60)]
-            entries = named(entries, store.items("members"))
+            # by what authors say of the time: feeds that arrive late would else stand before what is new
+            entries = sorted(named(entries, store.items("members")), key=lambda e: e.at)
+            entries = [e for e in entries if e.type != "act.commit"]  # the act itself is told
             news.show(lambda width: recent_lines(entries, width))
         news.retitle()
 

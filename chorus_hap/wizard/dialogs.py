@@ -106,10 +106,10 @@ class Reader(ModalScreen[None]):
         Binding("y", "copy", show=False),
     ]
 
-    def __init__(self, title: str, builder: Builder, copy: str = "") -> None:
+    def __init__(self, title: str, builder: Builder, copy: str = "", *, sideways: bool = False) -> None:
         super().__init__()
         self._sheet = Sheet(title, id="reader", copy=copy)
-        self._sheet.note = "esc back · y copy"
+        self._sheet.note = ("← → sideways · " if sideways else "") + "esc back · y copy"
         self._builder = builder
 
     def compose(self) -> ComposeResult:
@@ -224,7 +224,7 @@ class Setup(Screen[FirstRun]):
             yield Static(f"Home: {self.home}", markup=False, classes="hint")
             yield Static("", id="problem", markup=False, classes="problem")
             yield Static(
-                "⏎  accept and start    tab  next field    esc  leave, nothing made",
+                "⏎  start    tab  next field    esc  leave, nothing is made",
                 markup=False,
                 classes="keys",
             )

@@ -79,6 +79,47 @@ def test_what_cant_be_undone_names_whom_it_is_about_and_is_asked_first(drive: Dr
     drive(job, node=Node())
 
 
+def test_a_typed_command_asks_like_its_key_and_says_yes_for_the_person(drive: Drive) -> None:
+    ran: list[tuple[str, ...]] = []
+
+    async def run(words: tuple[str, ...]) -> tuple[int, str, str]:
+        ran.append(words)
+        return 1, "", "chorus-hap: agent-b is here.\n  Stop its node first.\n"
+
+    async def job(c: Driven) -> None:
+        c.app.everywhere.run_command("members evict agent-b")
+        await c.see("Evict agent-b? When it comes back", "y  members evict")
+        await c.press("n")
+        assert not ran
+        c.app.everywhere.run_command("members evict agent-b")
+        await c.see("Evict agent-b?")
+        await c.press("y")
+        await c.see("agent-b is here.\n  Stop its node first.")
+        assert ran == [("members", "evict", "agent-b", "--yes")]
+
+    drive(job, node=Node(), run=run)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
+def test_who_was_refused_is_seen_with_why_and_for_how_long(drive: Drive, size: tuple[int, int]) -> None:
+    node = FakeSource()
+    bad = s.PeerInfo(
+        peer_id="12D3KooWStrangerrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr7q", agent_id="", addresses=(), direction="", connected_s=0.0, rtt_ms=None,
+        score=-120.0, entries=0, member=False, refused=(("gossip: bad signature", 41), ("flood", 3)), graylisted_s=540.0,
+    )  # fmt: skip
+    node.slices["peers"] = (bad, *node.slices["peers"])
+
+    async def job(c: Driven) -> None:
+        await c.press("4")
+        await c.see("tab: 3 live connections, 1 graylisted")
+        await c.press("tab")
+        await c.see("Live connections · 3, 1 graylisted", "away", "-120")
+        await c.press("G")
+        await c.see("graylisted for 9 min: gossip: bad signature 41, flood 3")
+
+    drive(job, node=node, size=size)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
 def test_a_ticket_is_shown_whole_and_copied(drive: Drive, size: tuple[int, int]) -> None:
     async def job(c: Driven) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.shapes import SliceEvent, Status
 from chorus_hap.actions import Registry, parse_command
+from chorus_hap.everywhere import printed
 from chorus_hap.filter import parse
 from chorus_hap.store import SILENT_S, Ring, Store
 from chorus_hap.widgets.lines import clock, cut, plain, width_of, wrap, wrap_spans
@@ -82,6 +84,42 @@ def test_times_of_other_days_say_so_in_eight_columns() -> None:
     assert told(days=30).strip() == (local - timedelta(days=30)).strftime("%d %b")
     assert told(days=400) == (local - timedelta(days=400)).strftime("%b %Y")
     assert {len(told(days=n)) for n in (0, 1, 6, 7, 100, 400)} == {8}
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "question"),
+    [
+        (":members revoke carol", ("members", "revoke", "carol", "--yes"), "Revoke carol?"),
+        (":members revoke carol --yes", ("members", "revoke", "carol", "--yes"), ""),
+        (":members revoke", ("members", "revoke"), ""),
+        (":members revoke --help", ("members", "revoke", "--help"), ""),
+        (":election resign", ("election", "resign"), "Resign?"),
+        (":cluster join 14633462", ("cluster", "join", "14633462"), "Move this home"),
+        (":cluster recover", ("cluster", "recover"), ""),
+        (":cluster recover --force-new", ("cluster", "recover", "--force-new"), "Found a cluster"),
+        (":cluster share", ("cluster", "share"), ""),
+        (":cluster policy approve", ("cluster", "policy", "approve"), ""),
+        (":members invite", ("members", "invite"), ""),
+    ],
+)
+def test_words_are_those_of_the_command_line_and_ask_before_what_cant_be_undone(
+    line: str, words: tuple[str, ...], question: str
+) -> None:
+    found = parse_command(line, Registry())
+    assert found.words == words
+    assert found.question.startswith(question)
+    assert bool(found.question) == bool(question)
+    assert found.changes == ("--help" not in words)
+
+
+def test_tables_are_left_whole_and_sentences_wrapped() -> None:
+    text = "act  term  what\n0    1     founded network chorus\nA sentence that is longer than the page is."
+    assert [plain(line) for line in printed(text, 24)] == [
+        "act  term  what",
+        "0    1     founded network chorus",
+        "A sentence that is",
+        "longer than the page is.",
+    ]
 
 
 def test_a_wrong_word_is_told_the_right_one() -> None:
