@@ -268,6 +268,7 @@ class Assembly:
             caught_up=self.here.caught_up,
             heads=self.here.act_heads,
             heads_of=lambda author: [h for h in self._store.heads() if h.author == author],
+            moved_out=lambda: self.folds.moved_out,
             hand_over=self.election.resign,
             roles=load_roles(node.home.roles),
             doubt=lambda: self.here.doubt(self.folds.chain),

@@ -33,6 +33,7 @@ from agent_core.feeds.model import Entry, Fold, Head
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.identity.signing import Verifier
 from agent_core.kept import NoSnapshots, Snapshots
+from agent_core.roster.fold import RevokePayload, read
 from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Roster, ShareData, YieldData
 from agent_core.ucxl.fold import UcxlFold
 
@@ -128,6 +129,8 @@ class FoldSet:
         self._shared: set[str] = set()
         #: By feed, the sizes that committed closes' cuts name, with their roots (hex).
         self._named: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+        #: By author, the sizes by epoch that its newest eviction names.
+        self._evicted: dict[str, dict[int, int]] = {}
         self._acts_read = 0
         self._roster: Roster | None = None
         self._empty_domains()
@@ -162,7 +165,7 @@ class FoldSet:
     def _start(self) -> None:
         for batch in _batches(self._source.settling()):
             self._take_acts(batch)
-        self._note_cuts()
+        self._note_acts()
         self._take_back()
         self._read_on()
 
@@ -264,7 +267,7 @@ class FoldSet:
 
     def refresh(self) -> bool:
         """Follow a roster that changed, by entries or by what the election's streams brought; whether it had."""
-        if not self._note_cuts() and self.chain.roster is self._roster:
+        if not self._note_acts() and self.chain.roster is self._roster:
             return False
         self._read_on()
         return True
@@ -324,19 +327,38 @@ class FoldSet:
                     self._shared.add(author)
         return found
 
-    def _note_cuts(self) -> bool:
-        """Take in the cuts of closes committed since; whether there were any."""
+    def _note_acts(self) -> bool:
+        """Take in the cuts of closes committed since, and what evictions leave standing; whether there were any closes."""
         acts = self.chain.acts
-        closes = [a for a in acts[self._acts_read :] if a.kind == ActKind.DECISION_CLOSE]
-        self._acts_read = len(acts)
+        fresh, self._acts_read = acts[self._acts_read :], len(acts)
+        closes = [act for act in fresh if act.kind == ActKind.DECISION_CLOSE]
         for act in closes:
-            try:
-                payload = msgspec.json.decode(act.payload, type=ClosePayload)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-            for head in payload.cut:
+            close = read(act.payload, ClosePayload)
+            for head in close.cut if close is not None else ():
                 self._named[head.author, head.epoch][head.size] = head.root
+        for act in fresh:
+            gone = read(act.payload, RevokePayload) if act.kind == ActKind.MEMBER_EVICT else None
+            if gone is not None:
+                self._evicted[gone.peer_id] = {head.epoch: head.size for head in gone.heads}
         return bool(closes)
+
+    @property
+    def moved_out(self) -> dict[str, str]:
+        """Members whose last move that concerns this cluster leads out of it, by peer id, and the cluster they went to.
+
+        A move that an eviction has answered is not held against who was admitted again since: the entry that says of its
+        coming back may still be on its way.
+        """
+        roster, lineage = self.chain.roster, self.chain.lineage
+        gone: dict[str, str] = {}
+        for author, moves in self._moves.items():
+            last = max((place for place, m in moves.items() if m.old in lineage or m.new in lineage), default=None)
+            if last is None or moves[last].new in lineage or roster is None or not roster.is_member(author):
+                continue
+            epoch, seq = last
+            if seq >= self._evicted.get(author, {}).get(epoch, 0):
+                gone[author] = moves[last].new
+        return gone
 
     def _begin(self, author: str, epoch: int) -> int | None:
         """The number from which an epoch counts; nothing for one that lies wholly before the author came here."""
@@ -368,7 +390,7 @@ class FoldSet:
 
     def _read_on(self) -> None:
         """Bring every feed's folded prefix to what is visible now."""
-        self._note_cuts()
+        self._note_acts()
         self._roster = self.chain.roster
         heads = self._source.heads()
         for head in heads:

@@ -150,6 +150,10 @@ class Belonging:
         """Wait a little until the roster is the one that a committed act made: what is told as done is seen here, too."""
         await self._changes.until(lambda: (r := self.roster) is not None and r.version >= number, _FOLD_S)
 
+    def _shows(self, act: int) -> bool:
+        roster = self.roster
+        return roster is not None and roster.version >= act and roster.is_member(self.peer_id)
+
     # --- going over ---------------------------------------------------------------------------------------------------
 
     async def settle(self, cluster: str, act: int) -> None:
@@ -169,8 +173,13 @@ class Belonging:
         await self.settle(cluster, 0)
         await self._on_bound(cluster)
 
-    async def go_over(self, cluster: str, timeout_s: float) -> bool:
+    async def go_over(self, cluster: str, act: int, timeout_s: float) -> bool:
         """Fold a cluster's acts; belong to it if they show this node's admission in time, else stay what it was.
+
+        Args:
+            cluster: its id.
+            act: the number of the act by which it is a member there.
+            timeout_s: how long the acts may take to come, seconds.
 
         Returns:
             Whether it belongs there now.
@@ -178,7 +187,7 @@ class Belonging:
         self._joining = cluster
         try:
             await self._on_bound(cluster)
-            if await self._changes.until(lambda: self.member is not None, timeout_s):
+            if await self._changes.until(lambda: self._shows(act), timeout_s):
                 chain = self._chain()
                 await self.settle(cluster, len(chain.committed) - 1 if chain is not None else 0)
         finally:

@@ -197,7 +197,7 @@ class Entering:
         try:
             reply = await self._ask(peer, cluster)
             if reply is not None and reply.status == "admitted" and reply.cluster == cluster:
-                await self._go_over(cluster)
+                await self._go_over(cluster, reply.act)
             elif reply is None or reply.status in ("pending", "redirect"):
                 self._avoid_for(cluster, PENDING_MS, one_line(reply.message, 300) if reply else "")
             else:
@@ -205,8 +205,8 @@ class Entering:
         finally:
             self._home.asking = False
 
-    async def _go_over(self, cluster: str) -> None:
-        if not await self._home.go_over(cluster, self._settings.join_s):
+    async def _go_over(self, cluster: str, act: int) -> None:
+        if not await self._home.go_over(cluster, act, self._settings.join_s):
             self._avoid_for(cluster, REFUSED_MS, notes.unseen(cluster))
             return
         self._refusal = ""

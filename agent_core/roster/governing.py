@@ -9,6 +9,7 @@ import msgspec
 
 from agent_core.election.acts import ActKind
 from agent_core.errors import ChorusError
+from agent_core.feeds.model import Head
 from agent_core.roster.admission import Gate, is_fresh, not_now
 from agent_core.roster.fold import MemberPayload, PolicyPayload, RevokePayload, VoterPayload
 from agent_core.roster.judging import objection
@@ -140,15 +141,12 @@ class Governing:
         minority = self._no_majority(roster, member)
         if minority is not None:
             return minority
-        heads = sorted(self._means.heads_of(member.peer_id), key=lambda h: h.epoch)[-_MAX_HEADS:]
-        sizes = {head.epoch: head.size for head in heads}
-        chain = self._means.chain()
-        acts = chain.committed if chain is not None else ()
-        if any(act.author == member.peer_id and act.seq >= sizes.get(act.epoch, 0) for act in acts):
+        heads = standing_heads(self._means, member.peer_id)
+        if heads is None:
             return CooeeReply(
                 status="pending", message=f"Acts of {member.agent_id}'s feed are still on their way here.", next="Wait."
             )
-        payload = RevokePayload(peer_id=member.peer_id, heads=tuple(heads), reason=warrant.reason, warrant=warrant)
+        payload = RevokePayload(peer_id=member.peer_id, heads=heads, reason=warrant.reason, warrant=warrant)
         return (ActKind.MEMBER_REVOKE if for_good else ActKind.MEMBER_EVICT), payload
 
     def _cant_vote(self, member: Member) -> tuple[str, str] | None:
@@ -186,6 +184,17 @@ class Governing:
         except ChorusError as exc:
             return not_now(exc)
         return CooeeReply(status="pending", message="The leader hands over first.", next="Ask again in a moment.")
+
+
+def standing_heads(means: Means, peer_id: str) -> tuple[Head, ...] | None:
+    """What stands of the feed of one that is to go: what is held here; nothing while acts in it are still on their way."""
+    heads = sorted(means.heads_of(peer_id), key=lambda h: h.epoch)[-_MAX_HEADS:]
+    sizes = {head.epoch: head.size for head in heads}
+    chain = means.chain()
+    acts = chain.committed if chain is not None else ()
+    if any(act.author == peer_id and act.seq >= sizes.get(act.epoch, 0) for act in acts):
+        return None
+    return tuple(heads)
 
 
 def _no(message: str, next: str = "") -> CooeeReply:

@@ -14,10 +14,11 @@ from agent_core.roster import machine
 from agent_core.roster.admission import Gate, Message, Refusal, Wait, is_fresh, is_signed, not_now
 from agent_core.roster.belonging import Belonging
 from agent_core.roster.fold import MemberPayload, RevokePayload, VoterPayload
-from agent_core.roster.governing import Governing
+from agent_core.roster.governing import Governing, standing_heads
+from agent_core.roster.judging import objection
 from agent_core.roster.means import Means
 from agent_core.roster.meeting import Meetings
-from agent_core.roster.model import Roster
+from agent_core.roster.model import Member, Roster
 from agent_core.roster.settings import RosterSettings
 from agent_core.roster.waiting import WaitingRoom
 from agent_core.wire.envelope import one_line
@@ -229,32 +230,42 @@ class Leading:
             )
         )
         if change is None:
-            return await self._tend_absent(roster)
+            return await self._tend_departed(roster)
         async with self._one_at_a_time:
             now_in_force = home.roster
             if now_in_force is not None and now_in_force.version == roster.version:  # else look again
                 await self._change(change)
         return 0.0
 
-    async def _tend_absent(self, roster: Roster) -> float:
-        """Evict one that has been away for too long, where the settings say how long that is."""
-        now = self._means.now_ms()
-        unseen_ms = {p: now - since for p, since in self._absent_since.items()}
-        member = machine.overdue(roster, self._home.peer_id, unseen_ms, round(self._settings.evict_s * 1000))
-        if member is None:
+    async def _tend_departed(self, roster: Roster) -> float:
+        """Evict one that moved into another cluster, or has been away for longer than the settings allow."""
+        found = self._next_eviction(roster)
+        if found is None:
             return 1.0
+        member, payload = found
         async with self._one_at_a_time:
             now_in_force = self._home.roster
-            if now_in_force is None or now_in_force.version != roster.version:
-                return 0.0
-            payload = RevokePayload(
-                peer_id=member.peer_id,
-                heads=tuple(self._means.heads_of(member.peer_id)),
-                reason=f"not seen for {unseen_ms[member.peer_id] // 60_000} min",
-            )
-            await self._home.folded((await self._means.proposer.propose(ActKind.MEMBER_EVICT, payload)).number)
-            log.info("evicted %s (%s): %s", member.agent_id, member.peer_id, payload.reason)
+            if now_in_force is not None and now_in_force.version == roster.version:  # else look again
+                await self._home.folded((await self._means.proposer.propose(ActKind.MEMBER_EVICT, payload)).number)
+                log.info("evicted %s (%s): %s", member.agent_id, member.peer_id, payload.reason)
         return 0.0
+
+    def _next_eviction(self, roster: Roster) -> tuple[Member, RevokePayload] | None:
+        """The first one that the voters wouldn't refuse, and of whom all is here that must stand."""
+        home, now, met = self._home, self._means.now_ms(), self._meetings.get
+        # Who says that it is of this cluster is back already: the entry by which it came is on its way.
+        moved = {p: to for p, to in self._means.moved_out().items() if (m := met(p)) is None or m.cluster != home.bound}
+        unseen_ms = {p: now - since for p, since in self._absent_since.items()}
+        evict_after_ms = round(self._settings.evict_s * 1000)
+        for gone in machine.departed(
+            roster, home.peer_id, moved=moved, unseen_ms=unseen_ms, evict_after_ms=evict_after_ms
+        ):
+            heads = standing_heads(self._means, gone.member.peer_id)
+            payload = RevokePayload(peer_id=gone.member.peer_id, heads=heads or (), reason=gone.reason)
+            raw = msgspec.json.encode(payload)
+            if heads is not None and not objection(roster, ActKind.MEMBER_EVICT, raw, None, self._means.verifier):
+                return gone.member, payload
+        return None
 
     async def _change(self, change: machine.VoterChange) -> int:
         payload = VoterPayload(peer_id=change.peer_id, reason=change.reason, trusts=change.trusts)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from agent_core.election.acts import ActKind
 from agent_core.roster.judging import MAX_VOTERS as MAX_VOTERS
 from agent_core.roster.model import Authority, Member, Roster, VoterUse
+from agent_core.wire.envelope import one_line
 from agent_core.wire.families.cooee import CooeeWaiting
 
 #: How many voters a cluster wants before consoles' nodes are left alone.
@@ -204,22 +205,38 @@ def voter_change(e: Electorate) -> VoterChange | None:
     return None
 
 
-def overdue(roster: Roster, me: str, unseen_ms: Mapping[str, int], evict_after_ms: int) -> Member | None:
-    """The member to evict for its absence, if there is one: no voter, since those are demoted first, and nobody with ``master``.
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A member that the leader should evict, and why."""
+
+    member: Member
+    reason: str
+
+
+def departed(
+    roster: Roster, me: str, *, moved: Mapping[str, str], unseen_ms: Mapping[str, int], evict_after_ms: int
+) -> tuple[Departure, ...]:
+    """Whom to evict: who moved into another cluster, then the absent, the longest first.
+
+    For absence no voter is evicted, since those are demoted first, and nobody with ``master``.
 
     Args:
         roster: the roster in force.
         me: the leader.
+        moved: who moved, and into which cluster.
         unseen_ms: for how long each absent member has been away, milliseconds.
         evict_after_ms: how long that may be; 0 for ever.
     """
+    others = {p: m for p, m in roster.members.items() if m.active and p != me}
+    gone = [Departure(others[p], f"moved to cluster {one_line(moved[p], 8)}") for p in sorted(moved) if p in others]
     late = [
         m
-        for p, m in roster.members.items()
-        if evict_after_ms and m.active and not m.voter and p != me and unseen_ms.get(p, 0) >= evict_after_ms
+        for p, m in others.items()
+        if evict_after_ms and not m.voter and unseen_ms.get(p, 0) >= evict_after_ms and p not in moved
     ]
     late = [m for m in late if m.authority is not Authority.MASTER]
-    return max(late, key=lambda m: (unseen_ms[m.peer_id], m.peer_id), default=None)
+    late.sort(key=lambda m: (-unseen_ms[m.peer_id], m.peer_id))
+    return (*gone, *(Departure(m, f"not seen for {unseen_ms[m.peer_id] // 60_000} min") for m in late))
 
 
 def _reachable(voters: Iterable[str], online: frozenset[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_core.election.acts import Chain, Proposer
@@ -22,6 +22,7 @@ class Means:
         caught_up: whether a member holds what this node holds.
         heads: the feeds that hold the acts.
         heads_of: what is held here of an author's feed.
+        moved_out: members that moved into another cluster, and which.
         hand_over: has another node lead.
         now_ms: Unix time in milliseconds.
     """
@@ -34,5 +35,6 @@ class Means:
     caught_up: Callable[[str], bool]
     heads: Callable[[], Sequence[Head]]
     heads_of: Callable[[str], Sequence[Head]]
+    moved_out: Callable[[], Mapping[str, str]]
     hand_over: Callable[[], Awaitable[None]]
     now_ms: Callable[[], int]

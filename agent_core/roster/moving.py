@@ -11,7 +11,7 @@ from agent_core.errors import ChorusError, Conflict, InvalidInput, NoQuorum, Not
 from agent_core.feeds.model import Appender, Draft
 from agent_core.network import DialResult
 from agent_core.roster.machine import Meeting
-from agent_core.roster.model import ROSTER_SHARE, Lost, Roster, ShareData, VoterUse
+from agent_core.roster.model import ROSTER_SHARE, Authority, Lost, Roster, ShareData, VoterUse
 from agent_core.shapes import Moved
 
 #: The shortest beginning of a cluster id that names one.
@@ -82,12 +82,12 @@ class Moving:
 
         Args:
             wanted: the beginning of the cluster's id, or a multiaddr of one of its nodes.
-            force: leave even though the old cluster can't let this voter go.
+            force: leave even though the old cluster can't let this voter go, or nobody could govern it any more.
 
         Raises:
             InvalidInput, NotFound, Conflict: no cluster, or several, are meant; or this home belongs there already.
             NoQuorum: this node votes where it is, and no majority there can remove it.
-            Refused: the other cluster doesn't admit it.
+            Refused: the other cluster doesn't admit it, or only this member could govern the one it is in.
             TimedOut: the other cluster didn't answer.
         """
         async with self._one_at_a_time:
@@ -194,7 +194,15 @@ class Moving:
         """Stop voting in the old cluster, so that its majority doesn't need this node any more."""
         home, roster = self._membership, self._membership.roster
         others = {p for p, m in roster.members.items() if m.active} - {home.peer_id} if roster else set()
-        if roster is None or home.peer_id not in roster.voters or not others:
+        if roster is None or not others:
+            return
+        if roster.eligible(Authority.MASTER) == (home.peer_id,) and not force:
+            raise Refused(
+                f"This home is the only one of cluster {home.bound[:8]} with authority master: without it nobody could set "
+                "the policy there, or revoke whoever has authority decision.",
+                "Nobody else can be given that authority. Leave all the same with --force.",
+            )
+        if home.peer_id not in roster.voters:
             return
         try:
             await self._resign()

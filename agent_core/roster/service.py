@@ -71,6 +71,7 @@ class RosterService:
         caught_up: whether a member holds what this node holds.
         heads: the feeds that hold the acts, told to newcomers.
         heads_of: what is held here of an author's feed.
+        moved_out: members whose last move leads out of the cluster, and the cluster they went to.
         hand_over: has another node lead.
         doubt: the mark of this home's loss of memory, empty if it had none; :meth:`doubt_changed` when that changes.
         roles: the roles in force.
@@ -96,6 +97,7 @@ class RosterService:
         caught_up: Callable[[str], bool],
         heads: Callable[[], Sequence[Head]] = lambda: (),
         heads_of: Callable[[str], Sequence[Head]] = lambda author: (),
+        moved_out: Callable[[], Mapping[str, str]] = dict,
         hand_over: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         doubt: Callable[[], str] = lambda: "",
         roles: Mapping[str, Role] | None = None,
@@ -110,6 +112,7 @@ class RosterService:
             caught_up=caught_up,
             heads=heads,
             heads_of=heads_of,
+            moved_out=moved_out,
             hand_over=hand_over,
             now_ms=now_ms,
         )

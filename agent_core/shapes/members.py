@@ -36,7 +36,7 @@ class MemberInfo(Shape, frozen=True, kw_only=True):
     entries: int
     revoked: bool
     you: bool
-    evicted: bool = False  #: away for too long; it may be admitted again
+    evicted: bool = False  #: moved into another cluster, or away for too long; it may be admitted again
 
 
 class RosterChange(Shape, frozen=True, kw_only=True):

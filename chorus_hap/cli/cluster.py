@@ -19,7 +19,7 @@ def join(
     context: typer.Context,
     cluster: str = typer.Argument(help="beginning of the cluster's id, or the address of one of its nodes"),
     force: bool = typer.Option(
-        False, "--force", help="leave even though no majority of the old one lets this voter go"
+        False, "--force", help="leave even though the old one can't let this voter go, or nobody is left to govern it"
     ),
 ) -> None:
     """Move this home, and nobody else's, into another cluster in reach."""

@@ -179,6 +179,33 @@ def test_what_a_member_writes_in_another_cluster_doesnt_count_until_it_is_back()
     assert world.folds.folded("b", 0) == 5
 
 
+def evict(world: World, author: str, size: int) -> list[Entry]:
+    """A committed eviction that lets so much of a feed stand."""
+    heads = (Head(author=author, epoch=0, size=size, root="00" * 32),)
+    return world.act(ActKind.MEMBER_EVICT, RevokePayload(peer_id=author, heads=heads))
+
+
+def test_who_moved_into_another_cluster_has_left_until_it_is_evicted_or_back() -> None:
+    world = World()
+    world.arrive(admit(world, "b"))
+    moves = [("c0", "c9"), ("c9", CLUSTER), (CLUSTER, "c1"), ("c1", "c2"), ("c2", CLUSTER), (CLUSTER, "c3")]
+    left = []
+    for old, new in moves:
+        world.arrive([world.write("b", ROSTER_YIELD, YieldData(old=old, new=new, act=1))])
+        left.append(world.folds.moved_out.get("b"))
+    assert left == [None, None, "c1", "c1", None, "c3"]
+    world.arrive(evict(world, "b", len(moves)))
+    assert world.folds.moved_out == {}
+    world.arrive(admit(world, "b"))
+    assert world.folds.moved_out == {}, "the entry of its coming back is still on its way"
+    world.arrive([world.write("b", ROSTER_YIELD, YieldData(old="c3", new=CLUSTER, act=1))])
+    assert world.folds.moved_out == {}
+    world.arrive([world.write("b", ROSTER_YIELD, YieldData(old=CLUSTER, new="c4", act=1))])
+    assert world.folds.moved_out == {"b": "c4"}
+    again = FoldSet(CLUSTER, FakeVerifier(Counted()), world.source)
+    assert again.moved_out == {"b": "c4"}, "read anew it is the same"
+
+
 def close(world: World, author: str, size: int) -> list[Entry]:
     """A committed close whose cut names so much of a feed."""
     cut = (Head(author=author, epoch=0, size=size, root="00" * 32),)

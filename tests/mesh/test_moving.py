@@ -36,6 +36,11 @@ def heard(daemon: Daemon, *expected: str) -> None:
     until(lambda: texts(daemon, "r") == set(expected), 15, f"{set(expected)} on {daemon.name}")
 
 
+def evicted(daemon: Daemon) -> set[str]:
+    members: Any = daemon.call("members")
+    return {m["agent_id"] for m in members if m["evicted"]}
+
+
 def cluster(daemon: Daemon) -> str:
     return str(status(daemon)["cluster_id"])
 
@@ -102,6 +107,19 @@ def test_a_member_joins_another_cluster_alone(tmp_path: Path, ending: ExitStack)
     assert texts(left, "r") == {"from the old one", "still here"}
     assert cluster(left) == old
     until(lambda: all(voters(d) == 3 for d in (*there, mover)), 15, "it votes where it is")
+    until(lambda: mover.name in evicted(left), 15, "the old one holds it for gone")
+    acts: Any = left.call("members.log")
+    assert any(f"moved to cluster {new[:8]}" in str(act) for act in acts)
+    back = command(mover, "cluster", "join", address(left), "--json")
+    assert back.returncode == 0, back.stderr
+    until(lambda: all(mover.name in evicted(d) for d in there), 20, "gone from there, then")
+    until(lambda: voters(left) == 2 and not evicted(left), 20, "admitted anew, and it votes")
+    say(mover, "back")
+    for daemon in here:
+        heard(daemon, "from the old one", "still here", "back")
+    refused = command(left, "cluster", "join", address(there[0]))
+    assert "the only one of cluster" in refused.stderr, "the founder can't leave the others without a master"
+    assert (refused.returncode, cluster(left)) == (1, old)
 
 
 def test_a_lost_majority_is_recovered_and_what_was_before_stays(tmp_path: Path) -> None:

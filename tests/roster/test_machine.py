@@ -20,11 +20,12 @@ from agent_core.roster.machine import (
     Stay,
     VoterChange,
     Wait,
+    departed,
     foreign,
     next_step,
     voter_change,
 )
-from agent_core.roster.model import Member, Roster, VoterUse
+from agent_core.roster.model import Authority, Member, Roster, VoterUse
 
 A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
 
@@ -188,3 +189,21 @@ def test_who_forgot_its_votes_is_demoted_and_promoted_by_an_act_that_says_so() -
 def test_who_forgot_is_not_demoted_where_the_others_are_no_majority() -> None:
     assert voter_change(electorate(2, doubts={"v1": "mark"})) is None
     assert voter_change(electorate(3, doubts={"v2": "mark"}, online=frozenset({"v0", "v2"}))) is None
+
+
+def test_who_moved_goes_first_then_the_longest_absent_and_neither_the_leader_nor_an_absent_voter_or_master() -> None:
+    record = {p: Member(peer_id=p, agent_id=p) for p in ("me", "a", "b", "c", "v", "m", "gone")}
+    record["v"] = msgspec.structs.replace(record["v"], voter=True)
+    record["m"] = msgspec.structs.replace(record["m"], authority=Authority.MASTER)
+    record["gone"] = msgspec.structs.replace(record["gone"], evicted=())
+    roster = Roster(cluster_id=A, network="n", version=1, members=MappingProxyType(record))
+    away = {"me": 900_000, "a": 120_000, "b": 300_000, "c": 10_000, "v": 900_000, "m": 900_000, "gone": 900_000}
+    moved = {"c": B, "me": B, "gone": B, "stranger": B, "a": "\x1b[2J" + B}
+
+    def due(evict_after_ms: int) -> list[tuple[str, str]]:
+        found = departed(roster, "me", moved=moved, unseen_ms=away, evict_after_ms=evict_after_ms)
+        return [(d.member.peer_id, d.reason) for d in found]
+
+    there = [("a", "moved to cluster [2Jbbbbb"), ("c", "moved to cluster bbbbbbbb")]
+    assert due(0) == there
+    assert due(60_000) == [*there, ("b", "not seen for 5 min")]

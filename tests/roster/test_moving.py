@@ -12,7 +12,7 @@ import pytest
 from agent_core.errors import Conflict, InvalidInput, NoQuorum, NotFound, NotLeader, Refused, TimedOut
 from agent_core.network import DialResult
 from agent_core.roster.machine import Meeting
-from agent_core.roster.model import Lost, Member, Roster, VoterUse
+from agent_core.roster.model import Authority, Lost, Member, Roster, VoterUse
 from agent_core.roster.moving import Moving
 
 OLD, NEW, NEAR = "0a" * 32, "0b" * 32, "0bcc" * 16
@@ -26,6 +26,7 @@ class Home:
     met: Sequence[Meeting] = (Meeting("n", "n", NEW), Meeting("m", "m", NEAR))
     online: frozenset[str] = frozenset({"me"})
     lets_go: bool = True
+    masters: tuple[str, ...] = ("b",)
     refusal: str = ""
     bound: str = OLD
     peer_id: str = "me"
@@ -35,7 +36,15 @@ class Home:
 
     @property
     def roster(self) -> Roster | None:
-        members = {p: Member(peer_id=p, agent_id=p, voter=p in self.voters) for p in {"me", *self.voters}}
+        members = {
+            p: Member(
+                peer_id=p,
+                agent_id=p,
+                voter=p in self.voters,
+                authority=Authority.MASTER if p in self.masters else Authority.COORDINATION,
+            )
+            for p in {"me", *self.voters}
+        }
         return Roster(cluster_id=OLD, network="n", version=1, members=MappingProxyType(members)) if self.bound else None
 
     def set_voter_use(self, use: VoterUse) -> None:
@@ -110,6 +119,19 @@ async def test_a_voter_that_nobody_can_let_go_stays_unless_forced() -> None:
     assert home.voter_use is VoterUse.FULL
     await home.moving().join(NEW[:6], force=True)
     assert home.bound == NEW
+
+
+async def test_the_only_master_stays_unless_forced_or_alone() -> None:
+    home = Home(masters=("me",))
+    with pytest.raises(Refused, match="only one of cluster 0a0a0a0a with authority master") as refused:
+        await home.moving().join(NEW[:6])
+    assert "--force" in refused.value.next
+    assert (home.bound, home.done) == (OLD, [])
+    await home.moving().join(NEW[:6], force=True)
+    assert home.bound == NEW
+    alone = Home(masters=("me",), voters=("me",))
+    await alone.moving().join(NEW[:6])
+    assert alone.bound == NEW
 
 
 async def test_into_the_cluster_that_took_the_place_of_its_own_it_goes_without_leave() -> None:

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from agent_core.errors import NoQuorum
 from agent_core.network import StreamClosed
 from agent_core.roster.admission import decode, encode, signed_enrol
 from agent_core.roster.meeting import MAX_OF_ONE, PROTOCOL
@@ -415,3 +416,45 @@ async def test_a_restored_voter_is_demoted_and_promoted_again_by_name(
     assert c.member.trusted == "mark"
     await trio.sleep(60)
     assert a.statistics().demoted == 1, "trusted now, whatever it still says"
+
+
+async def test_who_moved_away_is_evicted_once_it_no_longer_says_that_it_is_here(
+    clusters: Clusters, autojump_clock: MockClock
+) -> None:
+    a = await founded(clusters)
+    b, c = await clusters.start("b"), await clusters.start("c")
+    clusters.connect(a, b, c)
+    await until(lambda: voters(a) == {"a", "b", "c"})
+    there = "ee" * 32
+    clusters.homes["a"].moved_out = {b.peer_id: there, c.peer_id: there}
+    await trio.sleep(5)
+    assert members(a) == {"a", "b", "c"}, "both say that they are of this cluster"
+    clusters.world.crash(c.peer_id)
+    await until(lambda: members(a) == {"a", "b"})
+    gone = a.roster.get(c.peer_id) if a.roster else None
+    assert gone is not None
+    assert gone.evicted == ()
+    last = clusters.books[a.cluster_id].acts[-1]
+    assert b"moved to cluster eeeeeeee" in bytes(last.payload)
+
+
+async def test_the_last_master_is_not_evicted_for_having_moved_and_nothing_is_proposed(
+    clusters: Clusters, autojump_clock: MockClock
+) -> None:
+    a = await founded(clusters)
+    b = await clusters.start("b")
+    clusters.connect(a, b)
+    await until(lambda: voters(a) == {"a", "b"})
+    clusters.books[a.cluster_id].leader = b.peer_id
+    clusters.world.crash(a.peer_id)
+    home = clusters.homes["b"]
+    asked: list[str] = []
+
+    async def propose(kind: str, payload: Any) -> Any:
+        asked.append(kind)
+        raise NoQuorum("The voters refuse it.")
+
+    home.propose = propose  # type: ignore[method-assign]
+    home.moved_out = {a.peer_id: "ee" * 32}
+    await trio.sleep(20)
+    assert asked == []

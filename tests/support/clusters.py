@@ -78,6 +78,7 @@ class Home:
     disk: dict[str, bytes] = field(default_factory=dict)
     written: list[Draft] = field(default_factory=list)
     bound: list[str] = field(default_factory=list)
+    moved_out: dict[str, str] = field(default_factory=dict)  #: what the members' feeds say of their moves
     doubt: str = ""  #: mark of a loss of memory
     hidden: bool = False  #: the acts of others don't get here
 
@@ -176,6 +177,7 @@ class Clusters:
             found=home.found,
             on_bound=home.on_bound,
             caught_up=lambda peer: caught_up,
+            moved_out=lambda: home.moved_out,
             doubt=lambda: home.doubt,
             now_ms=lambda: self.now_ms() + round(ahead_s * 1000),
         )
