@@ -91,7 +91,7 @@ async def test_what_is_large_comes_when_it_is_asked_for(nursery: trio.Nursery) -
     key = await a.put(BODY)
     mesh.connect(a.me, b.me)
     await same(a, b)
-    assert b.blocks.bodies.body(key) is Missing.ON_DEMAND
+    await eventually(lambda: b.blocks.bodies.body(key) is Missing.ON_DEMAND, "it isn't fetched unasked")
     assert await b.blocks.fetch(key, 5) == ""
     assert b.has(key, BODY)
     assert await b.blocks.fetch(key, 0) == "", "it is here already"

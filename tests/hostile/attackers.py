@@ -19,7 +19,7 @@ LONGEST_S = 25.0
 
 
 async def _attack(name: str, to: Target) -> None:
-    outcome = Outcome()
+    outcome = Outcome(ends=attacks[name].bound.ends)
     error = ""
     try:
         with trio.fail_after(LONGEST_S):

@@ -11,6 +11,11 @@ from importlib import import_module
 
 from tests.hostile.peer import Foul, Refused, Target
 
+#: How long a storm rages that the victim slows down instead of ending, seconds.
+STORM_S = 3.0
+#: How long an attacker who may stay waits to see whether it is thrown out, seconds.
+AT_ONCE_S = 0.05
+
 
 class End(StrEnum):
     """What becomes of the attacker."""
@@ -40,8 +45,13 @@ class Bound:
 
 @dataclass
 class Outcome:
-    """What an attack did and saw; ``sent`` counts what the victim is known to have taken."""
+    """What an attack did and saw; ``sent`` counts what the victim is known to have taken.
 
+    Args:
+        ends: what may become of the attacker: a hang-up is waited for only where staying won't do.
+    """
+
+    ends: tuple[End, ...] = ()
     sent: int = 0
     end: str = ""
     after_s: float = 0.0
@@ -65,7 +75,8 @@ class Outcome:
         """See what became of the attacker: hung up on within some seconds, or still answered to."""
         began = time.monotonic()
         answer = await peer.settled()
-        if answer == "answered" and hung_up_s and await peer.hung_up(hung_up_s):
+        patience_s = min(hung_up_s, AT_ONCE_S) if alive in self.ends else hung_up_s
+        if answer == "answered" and hung_up_s and await peer.hung_up(patience_s):
             answer = "disconnected"
         self.end = End.DISCONNECTED if answer == "disconnected" else alive if answer == "answered" else "silent"
         self.after_s = time.monotonic() - began

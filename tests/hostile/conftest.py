@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,9 @@ from tests.support.daemons import status, voters
 from tests.support.waiting import until
 
 #: Pause between two messages of the honest peer, and how long one may take, seconds.
-PAUSE_S, LONGEST_S = 0.05, 20.0
+PAUSE_S, LONGEST_S = 0.02, 20.0
+#: After so many attacks there is peace for so many messages: quiet and attacked times are of one machine, at one time.
+ATTACKS_AT_A_TIME, MESSAGES_IN_PEACE = 10, 30
 #: A network of its own, as mDNS on loopback reaches whatever else runs there.
 NETWORK = f"hostile-{os.getpid()}"
 SETTINGS = (*TIMINGS, "dht.enabled=true", "mdns.interfaces=127.0.0.1", f"cluster.network={NETWORK}")
@@ -59,9 +61,9 @@ class Talker:
                 self.took_s.append((began, time.monotonic() - began))
                 time.sleep(PAUSE_S)
 
-    def between(self, begin: float, end: float) -> list[float]:
-        """How long those messages took that were begun in a span of time."""
-        return sorted(took for began, took in self.took_s if begin <= began <= end)
+    def during(self, spans: Sequence[tuple[float, float]]) -> list[float]:
+        """How long those messages took that were begun in some spans of time, rising."""
+        return sorted(took for began, took in self.took_s if any(begin <= began <= end for begin, end in spans))
 
 
 @dataclass
@@ -115,7 +117,8 @@ class Field:
         host, port = now["addresses"][0].split("/")[2], int(now["addresses"][0].split("/")[4])
         self.target = Target(host, port, now["peer_id"], NETWORK, now["cluster_id"], status(honest)["peer_id"])
         self.costs: list[Cost] = []
-        self.began = self.ended = time.monotonic()
+        self.attacked: list[tuple[float, float]] = []  #: from when to when
+        self.quiet: list[tuple[float, float]] = []
         self._memory_before = self._memory_mib()
 
     def carry_out(self, *attacks: Attack) -> list[Cost]:
@@ -132,23 +135,26 @@ class Field:
             one = json.loads(self._attackers.stdout.readline())
             came[one["name"]] = one["came"]
         lasted = time.monotonic() - began
-        time.sleep(0.2)  # what was set off goes on for a moment
+        time.sleep(0.1)  # what was set off goes on for a moment
         cpu, grown = (self._cpu_s() - cpu) / len(attacks), (self._memory_mib() - memory) / len(attacks)
         costs = [Cost(attack=a, cpu_s=cpu, grown_mib=grown, lasted_s=lasted, **came[a.name]) for a in attacks]
         for cost in costs:
             print(cost.row())
         self.costs += costs
-        self.ended = time.monotonic()
+        self.attacked.append((began, time.monotonic()))
+        if len(self.attacked) % ATTACKS_AT_A_TIME == 0:
+            self.rest(MESSAGES_IN_PEACE)
         return costs
 
     def grown_mib(self) -> float:
         """By how much the victim's memory has grown since the first attack, MiB."""
         return self._memory_mib() - self._memory_before
 
-    def quiet(self) -> None:
-        """Let the honest peer talk in peace for some hundred messages."""
-        before = len(self.talker.took_s)
-        until(lambda: len(self.talker.took_s) >= before + 100, 60, "a hundred messages in peace")
+    def rest(self, messages: int) -> None:
+        """Let the honest peer talk in peace."""
+        began, before = time.monotonic(), len(self.talker.took_s)
+        until(lambda: len(self.talker.took_s) > before + messages, 60, f"{messages} messages in peace")
+        self.quiet.append((began, time.monotonic()))
 
     def _cpu_s(self) -> float:
         times = self.process.cpu_times()

@@ -11,7 +11,7 @@ import trio
 from nacl.signing import SigningKey
 
 from agent_core.identity.peer_id import peer_id_of
-from tests.hostile.catalogue import End, Outcome, attack
+from tests.hostile.catalogue import STORM_S, End, Outcome, attack
 from tests.hostile.peer import Refused, Target, field, foul, prefixed, varint
 
 KAD = "/chorus/kad/1.0.0"
@@ -20,7 +20,7 @@ PUT_VALUE, GET_VALUE, ADD_PROVIDER, GET_PROVIDERS, FIND_NODE, PING = range(6)
 
 async def _ask(to: Target, out: Outcome, frames: Iterable[bytes]) -> None:
     async with foul(to) as peer:
-        with out.storm(), trio.move_on_after(4):
+        with out.storm(), trio.move_on_after(STORM_S):
             stream = await peer.open(KAD)
             for one in frames:
                 if stream.over:
@@ -51,7 +51,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _ask(to, out, [prefixed(field(1, PUT_VALUE) + field(2, b"/chorus/" + b"ab" * 32) + field(3, record))])
 
 
-@attack("ADD_PROVIDER flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=3.0)
+@attack("ADD_PROVIDER flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=2.3)
 async def _(to: Target, out: Outcome) -> None:
     """Says twenty thousand times that somebody has something."""
 
@@ -65,7 +65,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _ask(to, out, adds())
 
 
-@attack("FIND_NODE flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=3.0)
+@attack("FIND_NODE flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=2.3)
 async def _(to: Target, out: Outcome) -> None:
     """Asks twenty thousand times for somebody."""
 

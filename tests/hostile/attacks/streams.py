@@ -19,7 +19,7 @@ from agent_core.identity.signing import Ed25519Signer
 from agent_core.roster.admission import decode, encode, signed_enrol
 from agent_core.roster.meeting import PROTOCOL as COOEE
 from agent_core.wire.families.cooee import CooeeEnrol, CooeeReply
-from tests.hostile.catalogue import End, Outcome, attack
+from tests.hostile.catalogue import STORM_S, End, Outcome, attack
 from tests.hostile.peer import DATA, FIN, Foul, Refused, Target, foul, frame, framed
 from tests.support.feeds import own_fork
 
@@ -32,7 +32,7 @@ async def _frames(
 ) -> None:  # fmt: skip
     """Frames on one stream, a new one whenever the victim ends it; ``each_s`` waits so long for that."""
     async with foul(to, hello=hello) as peer:
-        with out.storm(), trio.move_on_after(4):
+        with out.storm(), trio.move_on_after(STORM_S):
             stream = await peer.open(protocol)
             for one in frames(peer) if callable(frames) else frames:
                 if stream.over:
@@ -129,7 +129,7 @@ async def _(to: Target, out: Outcome) -> None:
 # -- ping, peers -------------------------------------------------------------------------------------------------------
 
 
-@attack("echoes without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=2.5)
+@attack("echoes without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
 async def _(to: Target, out: Outcome) -> None:
     """Fifty thousand echoes as fast as they go; those beyond a ration wait."""
     await _frames(to, out, ECHO, [framed(b"x" * 8) * 500] * 100)
@@ -139,7 +139,7 @@ async def _(to: Target, out: Outcome) -> None:
 async def _(to: Target, out: Outcome) -> None:
     """Two hundred streams that ask for a list of peers and don't read it."""
     async with foul(to) as peer:
-        with out.storm(), trio.move_on_after(4):
+        with out.storm(), trio.move_on_after(STORM_S):
             for _ in range(200):
                 await peer.open(PEERS)
                 out.sent_out()
@@ -174,7 +174,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _frames(to, out, feeds.PROTOCOL, [framed(body)] * 30, each_s=0.3)
 
 
-@attack("ranges without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=3.0, grows_mib=12)
+@attack("ranges without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=2.3, grows_mib=12)
 async def _(to: Target, out: Outcome) -> None:
     """Asks five thousand times for all of an honest member's feed and reads it slowly."""
     want = framed(feeds.encode(feeds.Want(author=to.member, epoch=0, start=0)))
@@ -270,7 +270,7 @@ def _said(to: Target, *said: election.AnyMessage) -> list[bytes]:
     return [framed(election.encode(to.cluster, one)) for one in said]
 
 
-@attack("heartbeats of nobody", "election", End.IGNORED, End.DISCONNECTED, cpu_s=2.5)
+@attack("heartbeats of nobody", "election", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
 async def _(to: Target, out: Outcome) -> None:
     """Fifty thousand heartbeats of a leader that isn't one, of the last term there is."""
     beats = _said(to, *[election.Heartbeat(2**63 - 1 - n % 5, n, 2**40) for n in range(500)])
@@ -337,7 +337,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _frames(to, out, election.PROTOCOL, _said(to, append) * 40)
 
 
-@attack("asks for all acts again and again", "election", End.IGNORED, End.DISCONNECTED, cpu_s=2.5)
+@attack("asks for all acts again and again", "election", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
 async def _(to: Target, out: Outcome) -> None:
     """Five thousand times."""
     await _frames(to, out, election.PROTOCOL, [b"".join(_said(to, election.CatchUp(0)) * 50)] * 100)
@@ -355,7 +355,7 @@ async def _(to: Target, out: Outcome) -> None:
 async def _cooee(to: Target, out: Outcome, frames: Iterable[bytes], hung_up_s: float = 0.3) -> None:
     """One frame a stream, as that protocol has it."""
     async with foul(to) as peer:
-        with out.storm(), trio.move_on_after(4):
+        with out.storm(), trio.move_on_after(STORM_S):
             for one in frames:
                 stream = await peer.open(COOEE)
                 await stream.send(framed(one))
