@@ -127,6 +127,27 @@ def _until(ask: Callable[[], object], timeout_s: float = 20.0) -> None:
     raise SystemExit("The mesh didn't get that far.")
 
 
+_SPAN = re.compile(
+    r'<text([^>]*) x="([\d.]+)"([^>]*) textLength="([\d.]+)"([^>]*)>((?:&#160;)*)([^<]*?)(?:&#160;)*</text>'
+)
+_CELL = 12.2  #: width of a character in the drawing
+
+
+def tidy(picture: str) -> str:
+    """The picture with no span beginning or ending in blanks: not every program that draws SVG keeps those in place."""
+
+    def moved(span: re.Match[str]) -> str:
+        before, x, between, length, after, blanks, text = span.groups()
+        if not text:
+            return ""
+        skipped = len(blanks) // len("&#160;") * _CELL
+        trailing = (len(span[0]) - len("</text>") - (span.end(7) - span.start())) // len("&#160;") * _CELL
+        width = float(length) - skipped - trailing
+        return f'<text{before} x="{float(x) + skipped:g}"{between} textLength="{width:g}"{after}>{text}</text>'
+
+    return _SPAN.sub(moved, picture)
+
+
 async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int], daemons: list[Daemon]) -> None:
     """One console, every pane."""
     from chorus_hap.app import ConsoleApp, Options
@@ -172,17 +193,17 @@ async def shoot(home: Path, flags: list[str], suffix: str, size: tuple[int, int]
                 return all(text in picture for text in texts)
 
             await wait(shown, f"{texts} in {name}", 20)
-            (HERE / f"{name}{suffix}.svg").write_text(app.export_screenshot(), "utf-8")
+            (HERE / f"{name}{suffix}.svg").write_text(tidy(app.export_screenshot()), "utf-8")
         if not suffix:
             await pilot.press("6", "v")
             await pilot.pause(0.5)
-            (HERE / "vote.svg").write_text(app.export_screenshot(), "utf-8")
+            (HERE / "vote.svg").write_text(tidy(app.export_screenshot()), "utf-8")
             await pilot.press("escape", "n", "2", "ctrl+s")
             await pilot.pause(0.3)
             await pilot.press(*"search-cache", "ctrl+s", "ctrl+s")
             await pilot.press(*"Is", "space", *"*incremental*", "space", *"reset", "space", *"safe?")
             await pilot.pause(0.5)
-            (HERE / "wizard.svg").write_text(app.export_screenshot(), "utf-8")
+            (HERE / "wizard.svg").write_text(tidy(app.export_screenshot()), "utf-8")
         await app.source.leave(False)
         app.session.read.clear()
 

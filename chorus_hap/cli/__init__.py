@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent_core.errors import EXIT_INTERRUPTED, ChorusError, HomeInUse, InvalidInput, NoNode
 
@@ -67,6 +67,9 @@ def _run(run: Run, words: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except typer.TyperException as exc:
         said = exc.format_message().strip()
+        if said == "Missing command.":
+            at: Any = getattr(exc, "ctx", None)  # a group was named without what it should do
+            said += f" It is one of {', '.join(at.command.commands)}." if at is not None else ""
         raise InvalidInput(said if said.endswith((".", "?", ")")) else f"{said}.", _usage_hint(words)) from exc
     sys.stdout.flush()
     return status if isinstance(status, int) else 0

@@ -160,6 +160,7 @@ def test_nothing_to_watch_without_a_node(go: Go) -> None:
         (["stats"], "Did you mean `status`?"),
         (["hmmm", "pst"], "post"),
         (["hmmm"], "Missing command"),
+        (["cluster"], "It is one of join, recover, policy, share."),
         (["hmmm", "post", "r"], "Missing argument"),
         (["status", "--nope"], "--nope"),
         (["status", "--timeout", "soon"], "no number of seconds"),
