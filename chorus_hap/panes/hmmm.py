@@ -30,10 +30,17 @@ def room_rows(rooms: Sequence[Room], read: dict[str, int], glyphs: Glyphs, now: 
     out = []
     for room in sorted(rooms, key=lambda r: r.last_at, reverse=True):
         unread = max(0, room.messages - read.get(room.id, 0))
-        sign = (f"{glyphs.warn} ", "bad") if room.escalated else (f"{glyphs.on} ", "accent") if unread else ("  ", "")
+        planned = bool(room.plan) and room.plan != "none"  # how the plan stands is told beneath the messages
+        sign = (
+            (f"{glyphs.warn} ", "bad")
+            if room.escalated
+            else (f"{glyphs.right} ", "warn")
+            if planned
+            else (f"{glyphs.on} ", "accent")
+            if unread
+            else ("  ", "")
+        )
         name: Line = [sign, (room.id, "text bold" if unread else "text")]
-        if room.plan and room.plan != "none":
-            name.append((f"  {room.plan}", "warn"))
         out.append(
             Row(
                 room.id,
@@ -206,7 +213,9 @@ class HmmmPane(Pane):
         thread.caption = (
             f"{self.room_id} · {plural(view.room.messages, 'message')}" if view else self.room_id or "Messages"
         )
-        thread.note = ", ".join(view.room.participants)[:60] if view else ""
+        plan = view.room.plan.replace("_", " ") if view and view.room.plan != "none" else ""
+        people = ", ".join(view.room.participants)[:60] if view else ""
+        thread.note = f"plan {plan} {glyphs.dot} {people}" if plan else people
         fresh = thread.total() == 0
         thread.show(thread_blocks(view, glyphs) if view else [], to_end=fresh)
         thread.retitle()
