@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from agent_core.blocks.model import BLOCK_BYTES, HASH_BYTES
-from agent_core.errors import VerificationFailed
+from agent_core.feeds.protocol import read_frame
 
 PROTOCOL = "/chorus/blocks/1.0.0"
 MAX_FRAME_BYTES = BLOCK_BYTES + 1024
@@ -58,10 +58,5 @@ def decode(raw: bytes) -> AnyFrame:
     Raises:
         VerificationFailed: not a frame, or out of bounds.
     """
-    if len(raw) > MAX_FRAME_BYTES:
-        raise VerificationFailed("A frame is too long.")
-    try:
-        frame: AnyFrame = _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise VerificationFailed(f"A frame doesn't parse: {exc}.") from exc
+    frame: AnyFrame = read_frame(_decoder, raw, MAX_FRAME_BYTES)
     return frame

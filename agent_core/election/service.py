@@ -8,7 +8,7 @@ import secrets
 import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -36,7 +36,7 @@ from agent_core.election.model import (
 from agent_core.election.scores import Sightings, reckon
 from agent_core.election.views import Snapshot
 from agent_core.errors import ChorusError, NoQuorum, NotLeader, Refused, StoreError
-from agent_core.feeds.model import Appender, Draft
+from agent_core.feeds.model import Appender, Draft, Durable
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network, Offence, Stream, StreamClosed
 from agent_core.roster.fold import GenesisPayload
@@ -51,14 +51,6 @@ log = logging.getLogger("chorus.election")
 
 #: Between tries to write to a disk that refuses (s).
 DISK_RETRY_S = 0.5
-
-
-class Durable(Protocol):
-    """Small values on disk."""
-
-    def read(self, key: str) -> bytes | None: ...
-
-    async def write(self, key: str, value: bytes) -> None: ...
 
 
 @dataclass(frozen=True)

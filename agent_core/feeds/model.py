@@ -238,6 +238,18 @@ class Fold(Protocol):
         ...
 
 
+class Durable(Protocol):
+    """Small values on disk."""
+
+    def read(self, key: str) -> bytes | None:
+        """The value, if there is one."""
+        ...
+
+    async def write(self, key: str, value: bytes) -> None:
+        """Keep a value; on disk when it returns."""
+        ...
+
+
 class Appender(Protocol):
     """The one way to write: through SHHH, durable when it returns (SPEC sections 2 and 11)."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +31,8 @@ MAX_BODIES = 64
 #: Leaves room in a frame for checkpoint, proof and framing.
 _MAX_ITEMS_BYTES = MAX_FRAME_BYTES - 16 * 1024
 _MAX_ITEMS = 4096
+
+T = TypeVar("T")
 
 _Name: TypeAlias = Annotated[str, Meta(max_length=64)]
 _Epoch: TypeAlias = Annotated[int, Meta(ge=0, lt=MAX_EPOCH)]
@@ -142,13 +144,22 @@ def decode(raw: bytes) -> AnyFrame:
     Raises:
         VerificationFailed: not a frame, or out of bounds.
     """
-    if len(raw) > MAX_FRAME_BYTES:
+    frame: AnyFrame = read_frame(_decoder, raw, MAX_FRAME_BYTES)
+    return frame
+
+
+def read_frame(decoder: msgspec.msgpack.Decoder[T], raw: bytes, max_bytes: int) -> T:
+    """Read a frame of any protocol.
+
+    Raises:
+        VerificationFailed: not a frame, or longer than so many bytes.
+    """
+    if len(raw) > max_bytes:
         raise VerificationFailed("A frame is too long.")
     try:
-        frame: AnyFrame = _decoder.decode(raw)
+        return decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise VerificationFailed(f"A frame doesn't parse: {exc}.") from exc
-    return frame
 
 
 class Limited(Protocol):

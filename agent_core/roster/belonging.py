@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import trio
 
 from agent_core.election.acts import Chain
-from agent_core.feeds.model import Appender, Draft
+from agent_core.feeds.model import Appender, Draft, Durable
 from agent_core.roster.changes import Changes
 from agent_core.roster.fold import genesis_of
 from agent_core.roster.model import ROSTER_YIELD, Member, Roster, VoterUse, YieldData
@@ -19,18 +18,6 @@ from agent_core.wire.judge import Standing
 CLUSTER_KEY = "cluster"
 #: How long a committed act may take to be folded here, seconds.
 _FOLD_S = 5.0
-
-
-class Durable(Protocol):
-    """Small state on disk."""
-
-    def read(self, key: str) -> bytes | None:
-        """The value, if there is one."""
-        ...
-
-    async def write(self, key: str, value: bytes) -> None:
-        """Keep a value; on disk when it returns."""
-        ...
 
 
 class Belonging:

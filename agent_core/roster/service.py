@@ -12,14 +12,14 @@ import trio
 from agent_core.clock import off_median_s, wall_ms
 from agent_core.election.acts import Chain, Proposer
 from agent_core.errors import ChorusError
-from agent_core.feeds.model import Appender, Head
+from agent_core.feeds.model import Appender, Durable, Head
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.network import Network
 from agent_core.roster import machine, notes
 from agent_core.roster.admission import Gate, Message
 from agent_core.roster.asking import Asking
 from agent_core.roster.belonging import CLUSTER_KEY as CLUSTER_KEY
-from agent_core.roster.belonging import Belonging, Durable
+from agent_core.roster.belonging import Belonging
 from agent_core.roster.changes import Changes
 from agent_core.roster.cutting import Cutting
 from agent_core.roster.entering import Entering
