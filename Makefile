@@ -33,7 +33,8 @@ tour: install ## three daemons in temporary homes and a console on them, gone at
 test: install ## set up and pass every test
 	$(BIN)/pytest -n 2 --dist loadfile -m "not real and not console and not search"
 	$(BIN)/pytest -m search
-	$(BIN)/pytest -m "real or console"
+	$(BIN)/pytest -n 2 --dist loadfile -m "(real or console) and not alone"
+	$(BIN)/pytest -m alone
 
 lint: install ## format, lint, types, import contracts, generated pages
 	@$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from tests.console.terminal import Terminal
 from tests.support.daemons import agreed, messages, revived, status
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.console, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.console, pytest.mark.timeout(240)]
 
 SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 48)])
 

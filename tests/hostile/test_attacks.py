@@ -13,7 +13,7 @@ from tests.hostile.page import PAGE, written
 from tests.support.daemons import status
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(90)]
 
 ALL = load()
 SLOW, QUICK = [a for a in ALL if a.slow], [a for a in ALL if not a.slow]

@@ -13,7 +13,7 @@ from chorus_hap.tour import Daemon, mesh
 from tests.support.daemons import agreed, revived, status, voters
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(90)]
 
 
 @pytest.fixture

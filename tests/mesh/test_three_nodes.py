@@ -14,7 +14,7 @@ import pytest
 from chorus_hap.tour import TIMINGS, Daemon, mesh
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
