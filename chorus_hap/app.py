@@ -445,7 +445,7 @@ class ConsoleApp(App[str]):
     def _open_prompt(self, mode: str, label: str, value: str) -> None:
         prompt = self.main.query_one(Prompt)
         self._prompted = self.pane.view if self.pane else None
-        prompt.mode = mode
+        prompt.mode, prompt.done = mode, False
         prompt.value = value
         self.main.query_one("#promptlabel", Static).update(label)
         self.main.query_one("#promptbar").add_class("-shown")
@@ -469,6 +469,10 @@ class ConsoleApp(App[str]):
     @on(Prompt.Left)
     def _prompt_left(self) -> None:
         self._close_prompt()
+
+    @on(Prompt.Ahead)
+    async def _prompt_ahead(self, event: Prompt.Ahead) -> None:
+        await self.action_key(event.key)
 
     @on(Input.Changed, "#prompt")
     def _prompt_changed(self, event: Input.Changed) -> None:

@@ -15,6 +15,9 @@ from chorus_hap.widgets.lines import Line
 from chorus_hap.widgets.sheet import Builder
 from chorus_hap.widgets.viewport import Painted
 
+#: How long a choice that was taken waits for its next field to have the keys, seconds.
+_GIVEN_AWAY_S = 0.5
+
 
 class Choice(Painted, can_focus=True):
     """Options under one another, or side by side when ``across``.
@@ -51,6 +54,7 @@ class Choice(Painted, can_focus=True):
         self.options = list(options)
         self.chosen = chosen
         self.across = across
+        self._taken = False  # until the keys are really given away
 
     def choose(self, key: str) -> None:
         """Choose an option by its key."""
@@ -67,10 +71,22 @@ class Choice(Painted, can_focus=True):
             self.choose(keys[0] if by > 0 else keys[-1])
 
     def action_take(self) -> None:
+        self._taken = True
+        self.set_timer(_GIVEN_AWAY_S, self._again)
         self.post_message(self.Taken(self))
 
+    def _again(self) -> None:
+        self._taken = False
+
     def on_key(self, event: events.Key) -> None:
-        if event.character and event.character.isdigit():
+        # Bindings run once the key came back to the application. Whoever types fast is ahead of that, and words that were
+        # meant for the next field must not choose another option.
+        if self._taken and event.is_printable:
+            event.stop()
+        elif event.key == "enter":
+            event.stop()
+            self.action_take()
+        elif event.character and event.character.isdigit():
             number = int(event.character)
             if 0 < number <= len(self.options):
                 event.stop()
@@ -114,6 +130,7 @@ class Choice(Painted, can_focus=True):
         self.refresh()
 
     def on_blur(self) -> None:
+        self._taken = False
         self.refresh()
 
 

@@ -116,10 +116,31 @@ class Prompt(Input):
     class Left(Message):
         """The line was left."""
 
+    class Ahead(Message):
+        """A key that was typed before the line, already left by enter, gave the keys away."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
     def __init__(self) -> None:
         super().__init__(id="prompt", compact=True)
+        self.done = False
         self.mode = "filter"
         self.histories = {"filter": History(), "command": History()}
+
+    async def _on_key(self, event: events.Key) -> None:
+        # A binding runs only once the key came back to the application, and whoever types fast is ahead of that.
+        if self.done or event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            if self.done:
+                self.post_message(self.Ahead(event.key))
+            else:
+                self.done = True
+                await self.action_submit()
+        else:
+            await super()._on_key(event)
 
     def action_leave(self) -> None:
         self.histories[self.mode].add(self.value)
