@@ -33,6 +33,8 @@ TIMINGS = Timings(heartbeat_s=1.0, timeout_s=3.0, discovery_s=1.0, stability_s=5
 LENGTH_S, HEALED_S = 60.0, 42.0
 #: After healing somebody leads within this time (s).
 LEADER_WITHIN_S = 4 * TIMINGS.timeout_s
+#: How large a seed's cluster is, unless it is said: two sizes in four are the common one.
+SIZES = (3, 5, 5, 7)
 #: The cluster whose votes stray into this one.
 OTHER_CLUSTER = "ff" * 32
 #: Messages that a history leaves out: there are too many of them.
@@ -46,7 +48,7 @@ class World:
 
     Args:
         seed: decides everything.
-        count: how many nodes; all are voters at the start.
+        count: how many nodes, all voters at the start; by default the seed decides (:data:`SIZES`).
         timings: of the election.
         without: names of faults that are left out.
         only: if given, every other fault is left out.
@@ -56,7 +58,7 @@ class World:
     def __init__(
         self,
         seed: int,
-        count: int = 5,
+        count: int | None = None,
         timings: Timings = TIMINGS,
         *,
         without: Collection[str] = (),
@@ -83,6 +85,7 @@ class World:
         self.blocked: frozenset[tuple[str, str]] = frozenset()
         self._held: list[tuple[Node, int, Node, int, AnyMessage]] = []
         self.faults = Faults(self, seed, without, only)
+        count = SIZES[seed % len(SIZES)] if count is None else count
         cluster, feed = founded(count)
         self.nodes: dict[str, Node] = {}
         for name in names(count):
@@ -304,7 +307,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_seed(
     seed: int,
-    count: int = 5,
+    count: int | None = None,
     *,
     without: Collection[str] = (),
     only: Collection[str] | None = None,
@@ -331,7 +334,7 @@ def run_seed(
     )
 
 
-def shrink(seed: int, count: int = 5) -> Result:
+def shrink(seed: int, count: int | None = None) -> Result:
     """The seed with the fewest faults that still fail: left out one part after the other, in ever smaller parts.
 
     Returns:
@@ -353,11 +356,11 @@ def shrink(seed: int, count: int = 5) -> Result:
     return best
 
 
-def _run(job: tuple[int, int]) -> Result:
+def _run(job: tuple[int, int | None]) -> Result:
     return run_seed(*job)
 
 
-def search(base: int, seeds: int, count: int = 5, processes: int = 1) -> list[Result]:
+def search(base: int, seeds: int, count: int | None = None, processes: int = 1) -> list[Result]:
     """Run the seeds ``base`` to ``base + seeds - 1``."""
     jobs = [(seed, count) for seed in range(base, base + seeds)]
     if processes == 1:
@@ -373,7 +376,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--base", type=int, default=1, help="the first seed")
-    parser.add_argument("--nodes", type=int, default=5, help="nodes in the cluster")
+    parser.add_argument("--nodes", type=int, help="nodes in the cluster; by default 3, 5 or 7, as the seed decides")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--replay", type=int, metavar="SEED", help="print one seed's history")
     parser.add_argument(
@@ -390,11 +393,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = search(options.base, options.seeds, options.nodes, options.processes)
     found = sorted((r for r in results if r.violation), key=lambda r: r.seed)
     for result in found[:20]:
-        again = f"python -m agent_core.simulated.search --nodes {options.nodes} --replay {result.seed}"
+        again = f"python -m agent_core.simulated.search{_nodes(options.nodes)} --replay {result.seed}"
         sys.stderr.write(f"seed {result.seed}: {result.violation}\n    replay: {again}\n")
     summary = {
         "seeds": len(results),
-        "nodes": options.nodes,
+        "nodes": options.nodes or sorted(set(SIZES)),
         "violations": len(found),
         "elapsed_s": round(time.perf_counter() - started, 1),
         "faults": sum(len(r.faults) for r in results),
@@ -404,20 +407,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if found else 0
 
 
-def _replay(seed: int, count: int, only: Collection[str] | None) -> int:
+def _nodes(count: int | None) -> str:
+    return "" if count is None else f" --nodes {count}"
+
+
+def _replay(seed: int, count: int | None, only: Collection[str] | None) -> int:
     result = run_seed(seed, count, only=only, tell=_line)
     _line(result.violation or f"nothing is violated: {result.terms} terms, {result.acts} acts")
     return 1 if result.violation else 0
 
 
-def _shrink(seed: int, count: int) -> int:
+def _shrink(seed: int, count: int | None) -> int:
     result = shrink(seed, count)
     if not result.violation:
         _line(f"seed {seed} violates nothing")
         return 0
     only = ",".join(result.faults)
     _line(f"seed {seed}: {result.violation}\n    with {len(result.faults)} faults: {only or 'none'}")
-    _line(f"    replay: python -m agent_core.simulated.search --nodes {count} --replay {seed} --only '{only}'")
+    _line(f"    replay: python -m agent_core.simulated.search{_nodes(count)} --replay {seed} --only '{only}'")
     return 1
 
 

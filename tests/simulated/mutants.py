@@ -27,7 +27,7 @@ from agent_core.simulated import search
 
 #: Which seed noticed which.
 CAUGHT = Path(__file__).with_name("caught.json")
-LIMIT = 4000
+LIMIT = 2000
 
 Patch = tuple[object, str, Any]
 MUTANTS: dict[str, Callable[[], Sequence[Patch]]] = {}
