@@ -123,9 +123,9 @@ async function cooee (peer, question) {
 
 async function enrol (peer, role) {
   const met = await cooee(peer, cooeeHello())
-  const fields = [network, met.data.cluster, me, agentId, role, 'agent', Date.now(), '', 'never', ['javascript'], []]
-  const signature = Buffer.from(await sign(Buffer.concat([Buffer.from('chorus-hap enrol v1\n'), json(fields)]))).toString('base64')
-  const names = ['network', 'cluster', 'peer_id', 'agent_id', 'role', 'kind', 'at_ms', 'age_recipient', 'voter_use', 'capabilities', 'models']
+  const fields = [network, met.data.cluster, me, agentId, role, 'agent', Date.now(), '', 'never', ['javascript'], [], 'node.js']
+  const signature = Buffer.from(await sign(Buffer.concat([Buffer.from('chorus-hap enrol v1\n'), json([...fields, ''])]))).toString('base64')
+  const names = ['network', 'cluster', 'peer_id', 'agent_id', 'role', 'kind', 'at_ms', 'age_recipient', 'voter_use', 'capabilities', 'models', 'host']
   const data = { ...Object.fromEntries(names.map((name, n) => [name, fields[n]])), signature }
   const { data: reply } = await cooee(peer, { type: 'cooee.enrol', data })
   if (reply.status === 'admitted') cluster = reply.cluster
