@@ -100,8 +100,9 @@ class Voting(Promised):
 
     def on_prevote_ask(self, sender: str, ask: PreVoteAsk, now: float) -> None:
         """Answer, and take in what evidence came along."""
-        if not self.is_voter and sender in self.members and ask.last_number > self.chain.tip_number:
-            # What made this node a voter may be among the acts it lacks, and there is no leader to send them.
+        strangers = not self.is_voter or sender not in self.voters
+        if strangers and sender in self.members and ask.last_number > self.chain.tip_number:
+            # What made this node or the other one a voter may be among the acts it lacks, and there is no leader to send them.
             self.send(sender, CatchUp(self.chain.tip_number))
         if sender not in self.voters or not self.may_vote:
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_core.decisions.fold import DecisionsFold
@@ -72,7 +74,7 @@ class Node:
         self.timer_at = float("inf")
         self.claim: float | None = None
         self._revision = -1
-        self._writes: list[Callable[[], None]] = []
+        self._writes: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
         self._disk_free_at = 0.0
         self.disk_slow_until = 0.0
 
@@ -118,7 +120,7 @@ class Node:
 
     def crash(self) -> None:
         """End the process. Of the writes under way some reached the disk, in order, and nobody was told."""
-        for write in self._writes[: self.world.rng.randint(0, len(self._writes))]:
+        for write, _ in islice(self._writes, self.world.rng.randint(0, len(self._writes))):
             write()
         self._writes.clear()
         self.alive = False
@@ -288,15 +290,16 @@ class Node:
 
     def _write(self, write: Callable[[], None], done: Callable[[], None]) -> None:
         """Do a write when the disk gets to it, in order; then say so."""
-        self._writes.append(write)
+        self._writes.append((write, done))
         seconds = self.rng.uniform(0.5e-3, 4e-3) if self.rng.random() < 0.98 else self.rng.uniform(0.02, 0.3)
         if self.world.now < self.disk_slow_until and self.world.faulty:
             seconds += self.rng.uniform(0.1, 1.0)
         self._disk_free_at = max(self._disk_free_at, self.world.now) + seconds
-        self.world.later(self, self._disk_free_at, self._written, write, done)
+        self.world.later(self, self._disk_free_at, self._written)
 
-    def _written(self, write: Callable[[], None], done: Callable[[], None]) -> None:
-        self._writes.remove(write)
+    def _written(self) -> None:
+        """The first write in the queue is done, whichever it was that a pause held up: no write overtakes another."""
+        write, done = self._writes.popleft()
         write()
         done()
 

@@ -51,7 +51,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _ask(to, out, [prefixed(field(1, PUT_VALUE) + field(2, b"/chorus/" + b"ab" * 32) + field(3, record))])
 
 
-@attack("ADD_PROVIDER flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=2.3)
+@attack("ADD_PROVIDER flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=3.4)
 async def _(to: Target, out: Outcome) -> None:
     """Says twenty thousand times that somebody has something."""
 
@@ -65,7 +65,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _ask(to, out, adds())
 
 
-@attack("FIND_NODE flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=2.3)
+@attack("FIND_NODE flood", "dht", End.IGNORED, End.DISCONNECTED, cpu_s=3.4)
 async def _(to: Target, out: Outcome) -> None:
     """Asks twenty thousand times for somebody."""
 

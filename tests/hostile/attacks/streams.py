@@ -129,7 +129,7 @@ async def _(to: Target, out: Outcome) -> None:
 # -- ping, peers -------------------------------------------------------------------------------------------------------
 
 
-@attack("echoes without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
+@attack("echoes without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=3.4)
 async def _(to: Target, out: Outcome) -> None:
     """Fifty thousand echoes as fast as they go; those beyond a ration wait."""
     await _frames(to, out, ECHO, [framed(b"x" * 8) * 500] * 100)
@@ -174,7 +174,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _frames(to, out, feeds.PROTOCOL, [framed(body)] * 30, each_s=0.3)
 
 
-@attack("ranges without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=2.3, grows_mib=12)
+@attack("ranges without end", "feeds", End.IGNORED, End.DISCONNECTED, cpu_s=3.4, grows_mib=12)
 async def _(to: Target, out: Outcome) -> None:
     """Asks five thousand times for all of an honest member's feed and reads it slowly."""
     want = framed(feeds.encode(feeds.Want(author=to.member, epoch=0, start=0)))
@@ -270,7 +270,7 @@ def _said(to: Target, *said: election.AnyMessage) -> list[bytes]:
     return [framed(election.encode(to.cluster, one)) for one in said]
 
 
-@attack("heartbeats of nobody", "election", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
+@attack("heartbeats of nobody", "election", End.IGNORED, End.DISCONNECTED, cpu_s=3.4)
 async def _(to: Target, out: Outcome) -> None:
     """Fifty thousand heartbeats of a leader that isn't one, of the last term there is."""
     beats = _said(to, *[election.Heartbeat(2**63 - 1 - n % 5, n, 2**40) for n in range(500)])
@@ -337,7 +337,7 @@ async def _(to: Target, out: Outcome) -> None:
     await _frames(to, out, election.PROTOCOL, _said(to, append) * 40)
 
 
-@attack("asks for all acts again and again", "election", End.IGNORED, End.DISCONNECTED, cpu_s=1.9)
+@attack("asks for all acts again and again", "election", End.IGNORED, End.DISCONNECTED, cpu_s=3.4)
 async def _(to: Target, out: Outcome) -> None:
     """Five thousand times."""
     await _frames(to, out, election.PROTOCOL, [b"".join(_said(to, election.CatchUp(0)) * 50)] * 100)
