@@ -151,9 +151,9 @@ class Bench:
     ) -> tuple[float, View]:
         """Wait until the others show a new leader; how long after the fault that was, and what they show."""
         while True:
-            after = system.agreed(others)
+            after = system.agreed(others, beyond=before.term)
             now = boottime_s()
-            if after and after.leader != before.leader and after.term > before.term:
+            if after and after.leader != before.leader:
                 return now - began, after
             if now - began > 60 + 4 * system.timeout_s:
                 raise TimeoutError(f"{system.name}: no new leader")

@@ -96,11 +96,21 @@ class System:
         """Whether the node's process has ended."""
         return self.processes[node].poll() is not None
 
-    def agreed(self, nodes: Sequence[int] | None = None) -> View | None:
-        """What the nodes show when all show the same leader and term."""
-        views = [self.view(n) for n in (self.nodes if nodes is None else nodes)]
-        first = views[0]
-        return first if first and all(v and v[:2] == first[:2] for v in views) else None
+    def agreed(self, nodes: Sequence[int] | None = None, beyond: int = -1) -> View | None:
+        """What the nodes show when all show the same leader and term.
+
+        Args:
+            nodes: which; all of them if none are named.
+            beyond: a term like this or before isn't what is waited for. Nobody is asked after the first that shows none: each
+                question takes time from nodes that have an election to hold.
+        """
+        first: View | None = None
+        for node in self.nodes if nodes is None else nodes:
+            view = self.view(node)
+            if view is None or view.term <= beyond or (first is not None and view[:2] != first[:2]):
+                return None
+            first = first or view
+        return first
 
     def settled(self, timeout_s: float = 90.0) -> View:
         """Wait until all agree and have one another."""
