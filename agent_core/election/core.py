@@ -75,7 +75,6 @@ class Core:
         self.started_at = now
         self.term = durable.term
         self.voted_for = durable.voted_for
-        self.resigned = durable.resigned
         self.doubt = doubt
         self.durable_term = durable.term
         chain.learn(filter(None, map(parse_act, durable.acts)), durable.proofs)
@@ -159,7 +158,6 @@ class Core:
         state = DurableState(
             term=term,
             voted_for=self.voted_for,
-            resigned=self.resigned,
             tip=self.log.hash,
             acts=acts,
             proofs=(*proofs, *extra),

@@ -98,28 +98,21 @@ class Leading(Voting):
                 self.emit(Dropped(token))
 
     def step_down(self, now: float, trigger: Trigger, successor: str = "") -> None:
-        """End the claim at once, on disk, then tell everybody."""
+        """End the claim and tell everybody: it lives in memory only, so nothing on disk could bring it back."""
         if self.reign is None:
             return
         self.deposed()
-        self.resigned = term = self.term
         self.leader_gone = True
         self.promise_until = now
         self._reason = trigger
         self.stepping_down_until = now + self.timings.handover_s
         if self.may_vote:
-            delay = self.timings.handover_s + self.timings.round_s if successor else self.timings.death_delay_s
-            self.campaign_at = now + delay * (1 + self.rng.random())
+            self.campaign_at = now + self.timings.death_delay_s * (1 + self.rng.random())
+        word = Resign(self.term, successor, self.log.term, self.log.number)
+        for member in self.other_members():
+            self.send(member, word)
         if successor:
-            self.heir = (term + 1, successor)
-
-        def written(now: float) -> None:
-            for member in self.other_members():
-                self.send(member, Resign(term, successor))
-            if successor and self.may_vote and self.term == term and self.me != successor:
-                self._grant(successor, term + 1, term)
-
-        self.persist(written)
+            self.hand_over(word, now)
 
     def resign(self, now: float, trigger: Trigger = Trigger.MANUAL) -> str:
         """Hand over to the best connected voter that holds this node's last act.

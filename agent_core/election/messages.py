@@ -182,10 +182,12 @@ class AppendAck(Message, frozen=True):
 
 
 class Resign(Message, frozen=True):
-    """My claim to this term has ended; vote for the successor at once, if one is named."""
+    """My claim to this term has ended; vote for the successor at once, if one is named: it holds all acts up to my last one."""
 
     term: int
     successor: str = ""
+    last_term: int = 0
+    last_number: int = -1
 
 
 class CatchUp(Message, frozen=True):

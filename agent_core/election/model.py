@@ -130,7 +130,6 @@ class DurableState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     term: int = 0
     voted_for: str = ""  #: in ``term``
-    resigned: int = 0  #: the newest term whose claim this node gave up
     tip: str = ""
     acts: tuple[bytes, ...] = ()
     proofs: tuple[CommitData, ...] = ()

@@ -44,7 +44,8 @@ class Voting(Promised):
         self._init_promise()
         self._prevotes: dict[str, PreVote] = {}
         self._waits: dict[str, float] = {}
-        self._unasked: dict[str, PreVote] = {}
+        #: Votes for this node in the next term, by voters that heard of the hand-over before it did.
+        self._handed: dict[str, Vote] = {}
         self._unanswered: Heartbeat | None = None
         #: A heartbeat that overtook its leader's announcement.
         self._early: tuple[str, Heartbeat | None] = ("", None)
@@ -117,14 +118,11 @@ class Voting(Promised):
             and (self.free(now) or (self.leader == sender and not self.reigning))
         )
         if granted:
-            self._grant(sender, ask.term, known)
+            sig = self.signer.sign(prevote_message(self.chain.cluster_id, ask.term, sender, known))
+            self.send(sender, PreVote(self.me, ask.term, sender, known, True, 0.0, sig))
         else:
             wait_s = pending_s if self.reigning or self.free(now) else self.promise_until - now
             self.send(sender, PreVote(self.me, ask.term, sender, known, False, wait_s))
-
-    def _grant(self, candidate: str, term: int, known: int) -> None:
-        sig = self.signer.sign(prevote_message(self.chain.cluster_id, term, candidate, known))
-        self.send(candidate, PreVote(self.me, term, candidate, known, True, 0.0, sig))
 
     def on_prevote(self, sender: str, prevote: PreVote, now: float) -> None:
         """Collect an answer; a majority of grants makes a candidacy."""
@@ -133,8 +131,6 @@ class Voting(Promised):
         if self.reigning:
             return
         if prevote.term != self._asking:
-            if prevote.granted and prevote.term == self.term + 1:
-                self._unasked[sender] = prevote  # a voter heard of the hand-over before this node did
             return
         if prevote.granted:
             if prevote.known < prevote.term and self._holds(prevote):
@@ -286,9 +282,12 @@ class Voting(Promised):
 
     def on_vote(self, sender: str, vote: Vote, now: float) -> None:
         """Hear a vote."""
-        if vote.voter != sender or sender not in self.voters or vote.term != self.term:
+        if vote.voter != sender or sender not in self.voters:
             return
-        if self.ballot is None or self.ballot.term != vote.term or sender in self.ballot.votes:
+        if vote.term == self.term + 1 and vote.candidate == self.me and self.leader:
+            self._handed[sender] = vote
+            return
+        if vote.term != self.term or self.ballot is None or sender in self.ballot.votes:
             return
         message = vote_message(self.chain.cluster_id, vote.term, vote.candidate, vote.number, vote.hash)
         if self.verifier.verify(sender, message, vote.sig):
@@ -388,7 +387,7 @@ class Voting(Promised):
             if self.ballot.term != self.term:
                 self.ballot = None
         self.heir = (0, "")
-        self._unasked = {}
+        self._handed = {}
         self._asking = 0
         self._reason = None
         self._reports = {}
@@ -429,15 +428,28 @@ class Voting(Promised):
             return
         self._reason = Trigger.MANUAL if resign.successor else None
         self._release(now, self.timings.death_delay_s)
-        if not self.may_vote or resign.successor not in self.voters:
+        self.hand_over(resign, now)
+
+    def hand_over(self, word: Resign, now: float) -> None:
+        """Vote for the successor that the term's leader named, at once: its word takes the place of pre-votes and candidacy.
+
+        The leader says up to where its acts go. A voter that knows of later ones doesn't vote, and a successor that lacks some
+        doesn't stand, so here too nobody is elected who lacks an act that one of its voters holds.
+        """
+        successor, term = word.successor, word.term + 1
+        roster = self.chain.roster
+        if not self.may_vote or successor not in self.voters or roster is None:
             return
-        self.heir = (self.term + 1, resign.successor)
-        if resign.successor == self.me:
-            self._start_asking(self.term + 1, now)  # who hears the same grants it unasked
-            self.campaign_at = now + self.timings.handover_s
-            for prevote in tuple(self._unasked.values()):
-                self.on_prevote(prevote.voter, prevote, now)
-            self._count_prevotes(now)
-        else:
+        if self.log.older_than_mine(word.last_term, word.last_number):
+            return
+        if successor == self.me and (self.log.term, self.log.number) < (word.last_term, word.last_number):
+            return
+        early, self._handed = self._handed, {}
+        self.heir = (term, successor)
+        trigger = (self._reason or Trigger.MANUAL).value
+        self._stand(successor, Candidacy(term, word.last_term, word.last_number, roster.version, trigger, ()), now)
+        if self.ballot is not None and self.ballot.term == term:
+            self.ballot.until = now + self.timings.handover_s
             self.campaign_at = now + self.timings.handover_s * (1 + self.rng.random())
-            self._grant(resign.successor, self.term + 1, self.term)
+        for voter, vote in early.items():
+            self.on_vote(voter, vote, now)

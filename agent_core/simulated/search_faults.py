@@ -112,8 +112,7 @@ class Faults:
         elif kind < 0.76:
             self._freeze(victim, rng, name)
         elif kind < 0.84 and victim.alive:
-            world.note(f"{name}: {victim.peer_id} is asked to resign")
-            world.later(victim, world.now, victim.resign)
+            self._ask_to_resign(victim, name)
         elif kind < 0.92:
             self.restore(victim, rng, name)
         elif victim.alive:
@@ -132,7 +131,9 @@ class Faults:
             return
         rng = random.Random(f"{self._seed} {name}")
         self.happened.append(name)
-        if moment is Moment.COMMITTED:
+        if moment is Moment.COMMITTED and rng.random() < 0.3:
+            self._ask_to_resign(node, name)
+        elif moment is Moment.COMMITTED:
             self._betray(node, rng, name)
         elif moment is Moment.APPENDED:
             self._freeze(node, rng, name)
@@ -154,6 +155,10 @@ class Faults:
         world.at(mended, world.mend)
 
     # --- the kinds ----------------------------------------------------------------------------------------------------
+
+    def _ask_to_resign(self, node: Node, why: str) -> None:
+        self._world.note(f"{why}: {node.peer_id} is asked to resign")
+        self._world.later(node, self._world.now, node.resign)
 
     def crash(self, node: Node, for_s: float, why: str = "") -> None:
         """End a node's process; it starts again after so many seconds."""

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agent_core.election.acts import ActKind
+from agent_core.election.messages import AnyMessage, Resign
 from agent_core.election.model import DurableState, State, Timings
 from agent_core.network import DialResult
 from agent_core.roster.fold import PolicyPayload, VoterPayload
@@ -175,6 +176,83 @@ def test_a_resigning_leader_names_a_voter_that_holds_its_last_act() -> None:
     world.run_until(world.now + 0.2)
     assert leader(world).peer_id == named
     assert leader(world).machine.term == term + 1
+
+
+def test_a_hand_over_takes_one_word_one_vote_and_one_announcement() -> None:
+    world, node = led(5)
+    said: list[tuple[str, str]] = []
+    deliver = Node.message
+
+    def heard(self: Node, sender: str, message: AnyMessage) -> None:
+        said.append((type(message).__name__, message.successor if isinstance(message, Resign) else ""))
+        deliver(self, sender, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Node, "message", heard)
+        node.resign()
+        world.run_until(world.now + 0.2)
+    assert leader(world) is not node
+    kinds = {kind for kind, _ in said}
+    assert {"Resign", "Vote", "Announce"} <= kinds
+    assert not kinds & {"PreVoteAsk", "PreVote", "Candidacy"}
+
+
+def resigned(node: Node, to: Node, **last: int) -> Resign:
+    """A leader's word, that it holds other acts than it does if ``last`` says so."""
+    log = node.machine.log
+    word = {"term": node.machine.term, "successor": to.peer_id, "last_term": log.term, "last_number": log.number} | last
+    return Resign(**word)
+
+
+def test_a_voter_that_knows_of_later_acts_does_not_vote_for_the_successor() -> None:
+    world, node = led(5)
+    successor, voter, *_ = others(world, node)
+    before = voter.machine.term
+    voter.message(node.peer_id, resigned(node, successor, last_number=node.machine.log.number - 1))
+    assert voter.machine.term == before  # and elects as usual
+    assert voter.machine.free(voter.local())
+    assert voter.machine.campaign_at is not None
+
+
+def test_a_successor_that_lacks_acts_does_not_stand() -> None:
+    world, node = led(5)
+    successor = others(world, node)[0]
+    before = successor.machine.term
+    successor.message(node.peer_id, resigned(node, successor, last_number=node.machine.log.number + 1))
+    assert successor.machine.term == before
+    assert successor.machine.campaign_at is not None
+
+
+def test_votes_that_overtake_the_leaders_word_count_once_it_comes() -> None:
+    world, node = led(5)
+    named = world.nodes[node.machine.successor(node.local())]
+    term, send, late = node.machine.term, world.send, []
+
+    def held_up(source: str, to: str, message: AnyMessage) -> None:
+        if to == named.peer_id and isinstance(message, Resign):
+            late.append(message)
+        else:
+            send(source, to, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "send", held_up)
+        node.resign()
+        world.run_until(world.now + 0.1)
+        assert named.machine.term == term
+        named.message(node.peer_id, late[0])
+        world.run_until(world.now + 0.1)
+    assert leader(world) is named
+    assert named.machine.term == term + 1
+
+
+def test_when_the_successor_is_gone_the_others_elect_soon() -> None:
+    world, node = led(5)
+    named = world.nodes[node.machine.successor(node.local())]
+    term = node.machine.term
+    world.faults.crash(named, 100)
+    node.resign()
+    world.run_until(world.now + 2)
+    assert leader(world).machine.term > term + 1
 
 
 def test_a_new_leader_is_not_challenged_by_hand_in_its_first_minute() -> None:

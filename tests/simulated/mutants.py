@@ -218,7 +218,7 @@ def claim_kept_after_resigning() -> Sequence[Patch]:
         successor = self.successor(now)
         if self.reign is not None:
             for member in self.other_members():
-                self.send(member, messages.Resign(self.term, successor))
+                self.send(member, messages.Resign(self.term, successor, self.log.term, self.log.number))
         return successor
 
     return [(leading.Leading, "resign", resign)]
