@@ -223,6 +223,8 @@ class Voting(Promised):
             better = self.score(self.me).beats(self.score(candidate), steps=2)
             if ballot.attempt == 1 and candidate != self.me and better and not self.heir[1]:
                 self._join(candidacy.term, now)
+            elif candidate != self.me:
+                self._asking = 0  # one candidate less among whom the votes could split
 
     def _join(self, term: int, now: float) -> None:
         """Stand as well: by this node's own reckoning it would lead better."""
