@@ -11,6 +11,7 @@ import importlib.metadata
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import libp2p.network.connection.swarm_connection as swarm_connection_module
@@ -28,6 +29,9 @@ from agent_core.mesh import fencing, hotpath, quic
 log = logging.getLogger("chorus.mesh")
 
 VERSION = "0.8.1"
+
+#: Of Linux's ``linux/tcp.h``, for which Python has no name; and the least that it takes (ms).
+_TCP_RTO_MAX_MS, _RTO_MAX_MS = 44, 1000
 
 #: What is patched or called although it is private, with the parameters relied on.
 _RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
@@ -161,3 +165,13 @@ def _marked(inner: Callable[..., Any]) -> Callable[..., Any]:
 def _reuse_address_only(sock: Any) -> None:
     """Without SO_REUSEPORT, which would let a second node take half of the first one's connections in silence."""
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+    resend_soon(sock)  # accepted sockets inherit it
+
+
+def resend_soon(sock: Any) -> None:
+    """Let the kernel send again what got lost at least once a second, however long the line was dead (RFC 6298 doubles the wait).
+
+    A line that was dead for some seconds is alive again within one. Linux has this from 6.15 on; elsewhere the redial does it.
+    """
+    with suppress(OSError):
+        sock.setsockopt(trio.socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _RTO_MAX_MS)

@@ -131,6 +131,7 @@ class Session:
     def _kept(self, inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def dial(address: Any) -> Any:
             raw = await inner(address)
+            compat.resend_soon(raw.stream.stream.socket)
             self._sockets = [s for s in self._sockets if s.socket.fileno() >= 0] + [raw.stream.stream]
             return raw
 
