@@ -24,8 +24,9 @@ STEP = 100
 #: refuses them, seconds.
 PUT_AWAY_S = 60.0
 MAX_EVERY_S = 3600.0
-#: How often to look whether there is something to do, and how long to wait after the store refused, seconds.
-LOOK_S = 1.0
+#: How often to look whether there is something to do although nobody said so, and how long to wait after the store
+#: refused, seconds.
+LOOK_S = 5.0
 RETRY_S = 30.0
 
 
@@ -44,8 +45,8 @@ class Folding:
         self._most, self._every_s = PUT_AWAY, PUT_AWAY_S
 
     def wake(self) -> None:
-        """Something was stored, or more counts than before: there may be much to read on."""
-        if self._folds().behind:
+        """Something was stored, or more counts than before: there may be much to read on, or to put away."""
+        if self._folds().behind or self._snapshots.waiting >= self._most:
             self._woken.set()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 MAX_BODIES, MAX_PEERS = 2, 4
 #: First and longest wait before a body is tried again, and how long a liar isn't asked, seconds.
 RETRY_MIN_S, RETRY_MAX_S, LIAR_S = 1.0, 60.0, 600.0
-_TICK_S = 1.0
+#: How often to look for bodies that have no provider record yet, seconds.
+_LOOK_S = 1.0
 #: Between two provider records, and before one is put again, seconds: peers take ten in ten seconds and keep them a day.
 PROVIDE_PAUSE_S, PROVIDE_AGAIN_S = 2.0, 12 * 3600.0
 
@@ -148,7 +150,7 @@ class Fetcher:
                 for wanted in self._due():
                     wanted.busy = True
                     nursery.start_soon(self._work, wanted, became_whole)
-                with trio.move_on_after(_TICK_S):
+                with trio.move_on_at(self._next_due()):
                     await self._wake.wait()
 
     def _is_eager(self, wanted: _Wanted) -> bool:
@@ -156,9 +158,17 @@ class Fetcher:
 
     def _due(self) -> list[_Wanted]:
         now = trio.current_time()
-        free = MAX_BODIES - sum(w.busy for w in self._wanted.values())
-        due = [w for w in self._wanted.values() if not w.busy and w.due <= now and self._is_eager(w)]
-        return sorted(due, key=lambda w: (not w.asked, w.size))[: max(0, free)]
+        due = [w for w in self._resting() if w.due <= now]
+        return sorted(due, key=lambda w: (not w.asked, w.size))[: self._free()]
+
+    def _next_due(self) -> float:
+        return min((w.due for w in self._resting()), default=math.inf) if self._free() else math.inf
+
+    def _resting(self) -> list[_Wanted]:
+        return [w for w in self._wanted.values() if not w.busy and self._is_eager(w)]
+
+    def _free(self) -> int:
+        return max(0, MAX_BODIES - sum(w.busy for w in self._wanted.values()))
 
     async def _work(self, wanted: _Wanted, became_whole: Callable[[EntryKey], None]) -> None:
         try:
@@ -276,7 +286,7 @@ class Fetcher:
                     taken = await self._say(manifest)
                     self._provided[key] = trio.current_time() + (PROVIDE_AGAIN_S if taken else RETRY_MAX_S)
                     await trio.sleep(PROVIDE_PAUSE_S)
-            await trio.sleep(_TICK_S)
+            await trio.sleep(_LOOK_S)
 
     async def _say(self, manifest: Manifest) -> bool:
         assert self._providers is not None

@@ -27,8 +27,8 @@ Record: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-#: How often to look whether this node leads now, and how long to wait after a close that couldn't be committed, seconds.
-LOOK_S = 1.0
+#: How long to wait after a close that couldn't be committed, and between two looks while nothing happens, seconds.
+RETRY_S, QUIET_S = 1.0, 5.0
 #: How long what is folded is collected before looking again, seconds.
 COALESCE_S = 0.05
 
@@ -75,7 +75,7 @@ class Closer:
         self._closed = self._failed = 0
 
     def wake(self) -> None:
-        """Something was folded: look again."""
+        """Something was folded, or another leads: look again."""
         self._changed.set()
 
     def statistics(self) -> CloserStatistics:
@@ -85,21 +85,17 @@ class Closer:
         """Close and record for ever."""
         task_status.started()
         while True:
-            wait_s = LOOK_S
-            if self._proposer.leading:
-                self._changed = trio.Event()
-                wait_s = min(wait_s, await self._look())
-                await trio.sleep(COALESCE_S)
-                with trio.move_on_after(wait_s):
-                    await self._changed.wait()
-            else:
-                await trio.sleep(wait_s)
+            self._changed = trio.Event()
+            wait_s = min(await self._look(), QUIET_S) if self._proposer.leading else QUIET_S
+            with trio.move_on_after(wait_s):
+                await self._changed.wait()
+            await trio.sleep(COALESCE_S)
 
     async def _look(self) -> float:
         """Do what is due; returns the seconds until something else is."""
         ctx = self._context()
         if ctx.folding:
-            return LOOK_S  # votes that are stored might not be counted
+            return RETRY_S  # votes that are stored might not be counted
         tallies = views.tallies(self._fold(), ctx)
         todo = agenda((t for t in tallies if t.proposal.hash not in self._committed), ctx.now_ms)
         try:
@@ -111,7 +107,8 @@ class Closer:
             # No longer leading, no majority, or a full disk: all of them pass, and the next round tries again.
             self._failed += 1
             _log.warning("a decision could not be closed or recorded", code=exc.code, reason=exc.message)
-            await trio.sleep(LOOK_S)
+            await trio.sleep(RETRY_S)
+            return 0.0
         return math.inf if todo.next_ms is None else max(0, todo.next_ms - ctx.now_ms) / 1000
 
     async def _close(self, t: Tally, ctx: ViewContext) -> None:

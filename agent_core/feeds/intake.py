@@ -141,6 +141,11 @@ class Intake:
 
     # --- what time brings ---------------------------------------------------------------------------------------------
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for time to pass: an entry's stamp, a disk that refuses, a purge to be judged again."""
+        return bool(self._holding.feeds or self._disk.trouble or self._judge_purges)
+
     async def tick(self) -> None:
         """Deliver what was held when its time comes; try again a refusing disk, and purges if they may be judged otherwise now."""
         try:

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 #: A node further off the median of its peers appends nothing (SPEC section 2).
 MAX_SKEW_S = MAX_AHEAD_MS / 1000
+#: How often to look whether something waits for time to pass, at most; seconds.
+QUIET_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,4 +436,4 @@ class Feeds:
     async def _tick(self) -> None:
         while True:
             await self._intake.tick()
-            await trio.sleep(min(self._interval_s, 1.0))
+            await trio.sleep(min(self._interval_s, 1.0 if self._intake.waits else QUIET_S))

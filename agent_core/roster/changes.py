@@ -8,6 +8,8 @@ import trio
 
 #: Waiters look again this often without a bell too, so that a forgotten one costs time and not liveness; seconds.
 _LOOK_AGAIN_S = 0.5
+#: The same for those who wait for nothing in particular.
+QUIET_S = 5.0
 
 
 class Changes:
@@ -22,6 +24,12 @@ class Changes:
         self.count += 1
         self._next.set()
         self._next = trio.Event()
+
+    async def next(self, seen: int, timeout_s: float) -> None:
+        """Wait for a change beyond those counted as ``seen``, or until the time is over."""
+        if self.count == seen:
+            with trio.move_on_after(timeout_s):
+                await self._next.wait()
 
     async def until(self, so: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until a condition holds or the time is over; says whether it holds."""

@@ -8,6 +8,7 @@ import trio
 
 from agent_core.network import Network
 from agent_core.roster.belonging import Belonging
+from agent_core.roster.changes import QUIET_S
 from agent_core.roster.meeting import Meetings
 from agent_core.wire.judge import Standing
 
@@ -46,4 +47,4 @@ class Cutting:
             self._cut.add(peer)
             log.info("cut off %s, which was revoked", peer)
             await self._network.disconnect(peer, refuse_s=CUT_FOR_S if known else 0.0)
-        return TELL_S / 4 if self._told else 1.0
+        return TELL_S / 4 if self._told else QUIET_S

@@ -11,7 +11,7 @@ from agent_core.network import Network
 from agent_core.roster import machine, notes
 from agent_core.roster.admission import Gate, renewed, signed_enrol
 from agent_core.roster.belonging import Belonging
-from agent_core.roster.changes import Changes
+from agent_core.roster.changes import QUIET_S, Changes
 from agent_core.roster.means import Means
 from agent_core.roster.meeting import ANSWER_S, Meetings
 from agent_core.roster.model import Authority, Lost, Member, Policy
@@ -135,7 +135,7 @@ class Entering:
                 return await self._come_back()
             case _:
                 await self._renew_record()
-                return 1.0
+                return QUIET_S
 
     async def go_to(self, cluster: str, timeout_s: float) -> str:
         """Move into a cluster whose members are connected, because the person says so.

@@ -13,6 +13,7 @@ from agent_core.errors import ChorusError
 from agent_core.roster import machine
 from agent_core.roster.admission import Gate, Message, Refusal, Wait, is_fresh, is_signed, not_now
 from agent_core.roster.belonging import Belonging
+from agent_core.roster.changes import QUIET_S
 from agent_core.roster.fold import MemberPayload, RevokePayload, VoterPayload
 from agent_core.roster.governing import Governing, standing_heads
 from agent_core.roster.judging import objection
@@ -212,7 +213,7 @@ class Leading:
         online = self._meetings.connected() | {home.peer_id}
         self._note_absence(roster, online)
         if roster is None or home.moving or not self._means.proposer.leading:
-            return 1.0
+            return QUIET_S
         uses = {m.peer_id: m.voter_use for m in self._meetings.met() if m.cluster == home.bound}
         uses[home.peer_id] = home.voter_use
         doubts = {m.peer_id: m.doubt for m in self._meetings.met() if m.doubt}
@@ -241,7 +242,9 @@ class Leading:
         """Evict one that moved into another cluster, or has been away for longer than the settings allow."""
         found = self._next_eviction(roster)
         if found is None:
-            return 1.0
+            # Only for those who are away or have no vote do time and what they hold by now count; all else rings.
+            votes = self._meetings.connected() & roster.members.keys() <= set(roster.voters)
+            return QUIET_S if votes and not self._absent_since else 1.0
         member, payload = found
         async with self._one_at_a_time:
             now_in_force = self._home.roster

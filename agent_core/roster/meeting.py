@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -27,6 +28,8 @@ ASK_S = 10.0
 ANSWER_S = 30.0
 #: How often connected peers are greeted again, in case a greeting got lost.
 GREET_AGAIN_MS = 30_000
+#: How often to look who is due, although nobody came; seconds.
+_LOOK_S = 5.0
 
 #: Answers a request of an authenticated peer.
 Answer = Callable[[str, Message], Awaitable[Message]]
@@ -94,7 +97,7 @@ class Meetings:
         while True:
             self._wake = trio.Event()
             await self._greet_due()
-            with trio.move_on_after(1):
+            with trio.move_on_after(self._next_due_s()):
                 await self._wake.wait()
 
     async def ask(self, peer_id: str, message: Message, timeout_s: float) -> Message | None:
@@ -120,6 +123,10 @@ class Meetings:
         async with trio.open_nursery() as nursery:
             for peer in due:
                 nursery.start_soon(self._greet, peer, now)
+
+    def _next_due_s(self) -> float:
+        last_ms = min(self._greeted_ms.values(), default=math.inf)
+        return min(max(0.0, last_ms + GREET_AGAIN_MS - self._now_ms()) / 1000, _LOOK_S)
 
     async def _greet(self, peer: str, now: int) -> None:
         self._greeted_ms[peer] = now

@@ -171,7 +171,7 @@ class RosterService:
             except ChorusError as exc:
                 log.warning("membership: %s", exc)
                 rest_s = 1.0
-            await self._changes.until(lambda seen=seen: self._changes.count != seen, rest_s)  # type: ignore[misc]
+            await self._changes.next(seen, rest_s)
             await trio.lowlevel.checkpoint()
 
     # --- what it is told ----------------------------------------------------------------------------------------------

@@ -133,6 +133,7 @@ class Wire:
             lambda peer: Standing.MEMBER if peer == network.peer_id else standing(peer), limits=limits
         )
         self._waiting = WaitingRoom()
+        self._waits = trio.Event()  #: set while a message waits
         self._subscriptions: list[_Subscription] = []
         self._joined: Counter[str] = Counter()
         self._joining = trio.Lock()
@@ -153,6 +154,7 @@ class Wire:
                     self._begin(subscription)
                 task_status.started()
                 while True:
+                    await self._waits.wait()
                     await trio.sleep(1)
                     self.roster_changed()
         finally:
@@ -268,10 +270,11 @@ class Wire:
 
     def roster_changed(self) -> None:
         """Judge again those whose authors were unknown: now they may be members, or have waited long enough."""
-        now = self._now_ms()
+        now, self._waits = self._now_ms(), trio.Event()
         for message in self._waiting.take_all():
             judgement = self._judge.admit(message.envelope, message.data, len(message.payload), now)
             if judgement.wait and now < message.until_ms and self._waiting.add(message):
+                self._waits.set()
                 continue
             self._note(message.topic, message.peer, message.payload, judgement)
             if judgement.verdict is Verdict.ACCEPT:
@@ -356,6 +359,8 @@ class Wire:
         assert judgement.envelope is not None
         until = self._now_ms() + self._waiting.wait_ms
         waits = self._waiting.add(Waiting(topic, peer, payload, judgement.envelope, judgement.data, until))
+        if waits:
+            self._waits.set()
         if waits and self._fetch_roster is not None:
             try:
                 self._fetch_roster(peer)

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from agent_core.folding import PUT_AWAY_S, Folding
+from agent_core.folding import LOOK_S, PUT_AWAY_S, Folding
 from agent_core.folds import FoldSet
 from agent_core.snapshot import SnapshotFile, open_snapshots
 from tests.core.test_snapshot import Home
@@ -78,7 +78,7 @@ async def test_a_damaged_snapshot_is_folded_anew_by_itself(
         await nursery.start(beside.service.run)
         await beside.service.put_away()
         beside.file.damaged = True
-        await trio.sleep(3)
+        await trio.sleep(LOOK_S + 1)
         assert (beside.file.damaged, beside.right) == (False, True)
         await beside.put_away()
         nursery.cancel_scope.cancel()

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from agent_core.errors import NoQuorum
 from agent_core.network import StreamClosed
 from agent_core.roster.admission import decode, encode, signed_enrol
+from agent_core.roster.changes import QUIET_S
+from agent_core.roster.leading import Leading
 from agent_core.roster.meeting import MAX_OF_ONE, PROTOCOL
 from agent_core.roster.model import Authority, Kind, VoterUse, YieldData
 from agent_core.roster.service import RosterService
@@ -458,3 +461,26 @@ async def test_the_last_master_is_not_evicted_for_having_moved_and_nothing_is_pr
     home.moved_out = {a.peer_id: "ee" * 32}
     await trio.sleep(20)
     assert asked == []
+
+
+async def test_a_settled_cluster_is_left_alone_until_something_changes(
+    clusters: Clusters, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    tend = Leading.tend_voters
+
+    async def counted(self: Leading) -> float:
+        nonlocal steps
+        steps += 1
+        return await tend(self)
+
+    monkeypatch.setattr(Leading, "tend_voters", counted)
+    a = await founded(clusters)
+    await trio.sleep(10)
+    steps = 0
+    await trio.sleep(100)
+    assert 100 / QUIET_S - 1 <= steps <= 100 / QUIET_S + 1
+    steps = 0
+    a.changed()
+    await trio.testing.wait_all_tasks_blocked()
+    assert steps == 1
