@@ -38,6 +38,15 @@ _PUBLISH_TAG = b"\x12"
 _SEQNO_BYTES = 8
 
 
+class _Router(GossipSub):  # type: ignore[misc]  # libp2p is untyped
+    """GossipSub that looks for somebody to tell of messages only when there are any."""
+
+    def gossip_heartbeat(self) -> Any:
+        """Whom to tell of which messages, by topic; libp2p's chooses peers for every topic first."""
+        recent = any(self.mcache.history[: self.mcache.window_size])
+        return super().gossip_heartbeat() if recent else {}
+
+
 class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
     """Pubsub over GossipSub 1.1 with strict signing.
 
@@ -59,7 +68,7 @@ class Gossip(Pubsub):  # type: ignore[misc]  # libp2p is untyped
         expel: Callable[[str], None],
         counters: GossipCounters,
     ) -> None:
-        router = GossipSub(
+        router = _Router(
             [PROTOCOL_ID_V11],
             degree=6,
             degree_low=4,

@@ -7,13 +7,15 @@ else wants, a task for every gossip message and an encrypted frame for every win
 - plain yamux frames go from there straight into their stream's buffer (:class:`_Frames`); what opens, closes or resets a
   stream still passes through libp2p's own state machine, which sees nothing but those frames;
 - frames that are sent wait for a writer, which takes all of them at once (:class:`_Outgoing`): a caller that is cancelled
-  leaves no half message behind.
+  leaves no half message behind;
+- a lock that nobody holds is taken without giving the others a turn (:class:`_Lock`), and nobody is told of streams.
 
 :func:`apply` is called by :mod:`agent_core.mesh.compat`, which checks first that libp2p's internals are those relied on here.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import struct
@@ -24,6 +26,9 @@ import libp2p.pubsub.gossipsub as gossipsub_module
 import libp2p.pubsub.pubsub as pubsub_module
 import trio
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
 from libp2p.peer.peerstore import env_to_send_in_RPC
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.mcache import MessageCache
@@ -75,6 +80,9 @@ RELIED_ON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (Yamux._finalize_stream_locked, ("self", "stream", "fully_closed")),
     (YamuxStream.read, ("self", "n")),
     (YamuxStream.write, ("self", "data")),
+    (NetStream.__init__, ("self", "muxed_stream", "swarm_conn", "metric_send_channel")),
+    (TrioTCPStream.__init__, ("self", "stream")),
+    (Swarm._notify, ("self", "method", "args")),
     (Pubsub.write_msg, ("self", "stream", "rpc_msg")),
     (Pubsub.handle_sending_messages, ("self", "peer_id", "stream", "queue")),
     (Pubsub.handle_subscription, ("self", "origin_id", "sub_message")),
@@ -93,6 +101,9 @@ def apply() -> None:
     """Put it in place; once a process."""
     NoiseTransportReadWriter.read_msg = _read_noise
     NoiseTransportReadWriter.write_msg = _write_noise
+    for owner, locks in _LOCKS.items():
+        owner.__init__ = _with_own_locks(owner.__init__, locks)
+    Swarm._notify = _but_of_streams(Swarm._notify)
     Yamux._measure_rtt_loop = _write_waiting
     Yamux.start = _started(Yamux.start)
     Yamux._write_frame = _write_frame
@@ -101,6 +112,55 @@ def apply() -> None:
     pubsub_module.RpcQueue = Outbox
     pubsub_module.env_to_send_in_RPC = gossipsub_module.env_to_send_in_RPC = own_record
     pubsub_module.maybe_consume_signed_record = gossipsub_module.maybe_consume_signed_record = consume_record
+
+
+# -- turns -----------------------------------------------------------------------------------------------------------
+
+
+class _Lock:
+    """trio's lock, but taken at once where nobody holds it: each turn of the scheduler costs as much as the work between two."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+#: Locks that are seldom held when somebody wants them: what they guard waits for the socket, or for nothing.
+_LOCKS: dict[Any, tuple[str, ...]] = {
+    TrioTCPStream: ("read_lock", "write_lock"),
+    NetStream: ("_state_lock",),
+    Yamux: ("streams_lock", "_write_lock"),
+    YamuxStream: ("close_lock",),
+}
+
+
+def _with_own_locks(inner: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+    @functools.wraps(inner)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        inner(self, *args, **kwargs)
+        for name in names:
+            if type(getattr(self, name)) is not trio.Lock:
+                raise RuntimeError(f"libp2p's {type(self).__name__}.{name} is no trio.Lock")
+            setattr(self, name, _Lock())
+
+    return __init__
+
+
+def _but_of_streams(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def _notify(self: Any, method: str, *args: Any) -> None:
+        """Nobody here or in libp2p does anything when a stream opens or closes, and being told takes a task each."""
+        if method not in ("opened_stream", "closed_stream"):
+            await inner(self, method, *args)
+
+    return _notify
 
 
 # -- noise -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ import trio.testing
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.exceptions import ParseError
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError, MessageTooLarge
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb.rpc_pb2 import RPC, Message
 from libp2p.pubsub.validators import signature_validator
 from libp2p.stream_muxer.exceptions import MuxedStreamError
@@ -20,7 +23,7 @@ from libp2p.stream_muxer.yamux.yamux import FLAG_FIN, TYPE_DATA, TYPE_WINDOW_UPD
 
 from agent_core.mesh import compat, hotpath
 from agent_core.mesh.conduct import GossipCounters
-from agent_core.mesh.gossip import frames
+from agent_core.mesh.gossip import _Router, frames
 from agent_core.mesh.outbox import MAX_BYTES, MAX_CONTROL_BYTES, Outbox
 from agent_core.mesh.seen import Seen
 from agent_core.mesh.signing import Authors, signed
@@ -87,6 +90,69 @@ async def muxer(nursery: trio.Nursery) -> Any:
 
 def data_frame(stream: int, data: bytes, flags: int = 0) -> bytes:
     return HEADER.pack(0, TYPE_DATA, flags, stream, len(data)) + data
+
+
+async def test_a_free_lock_is_taken_without_a_turn_and_a_held_one_waited_for() -> None:
+    lock, turns = hotpath._Lock(), 0
+
+    async def other() -> None:
+        nonlocal turns
+        turns += 1
+        async with lock:
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        async with lock:
+            assert turns == 0
+            await trio.testing.wait_all_tasks_blocked()
+            assert turns == 1
+    assert turns == 2
+
+
+async def test_the_locks_of_the_hot_path_are_ours_and_others_of_libp2p_are_noticed(
+    muxer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn, _ = muxer
+    stream = await conn.open_stream()
+    ours = (conn.streams_lock, conn._write_lock, stream.close_lock, NetStream(stream, None, None)._state_lock)
+    assert {type(lock) for lock in ours} == {hotpath._Lock}
+
+    class Changed:
+        def __init__(self) -> None:
+            self.lock = None
+
+    monkeypatch.setattr(Changed, "__init__", hotpath._with_own_locks(Changed.__init__, ("lock",)))
+    with pytest.raises(RuntimeError, match=r"Changed\.lock is no trio\.Lock"):
+        Changed()
+
+
+async def test_a_connection_is_told_of_and_a_stream_is_not() -> None:
+    told: list[str] = []
+
+    class Notifee:
+        def __getattr__(self, name: str) -> Any:
+            async def tell(*args: object) -> None:
+                told.append(name)
+
+            return tell
+
+    swarm = SimpleNamespace(notifees=[Notifee()])
+    for method in ("opened_stream", "connected", "closed_stream", "disconnected"):
+        await Swarm._notify(swarm, method, None)
+    assert told == ["connected", "disconnected"]
+
+
+def test_nobody_is_chosen_to_be_told_of_messages_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = _Router([PROTOCOL_ID_V11], 6, 4, 12, gossip_window=3, gossip_history=5)
+    monkeypatch.setattr(GossipSub, "gossip_heartbeat", lambda self: {"peer": {}})
+    assert router.gossip_heartbeat() == {}
+    router.mcache.put(Message(from_id=b"a", seqno=b"1", topicIDs=["t"]))
+    told = []
+    for _ in range(5):
+        told.append(bool(router.gossip_heartbeat()))
+        router.mcache.shift()
+    assert told == [True, True, True, False, False]
 
 
 async def test_plain_frames_reach_their_stream_however_they_are_cut_and_a_fin_ends_it(muxer: Any) -> None:
