@@ -156,6 +156,11 @@ class PeerTable:
         if peer_id in self._peers:
             before = self._rtt.get(peer_id)
             self._rtt[peer_id] = rtt_ms if before is None else before + (rtt_ms - before) / 8
+            self.heard(peer_id)
+
+    def heard(self, peer_id: str) -> None:
+        """A connected peer gave a sign of life."""
+        if peer_id in self._peers:
             self._heard[peer_id] = time.monotonic()
 
     def silence_s(self, peer_id: str) -> float:

@@ -51,7 +51,7 @@ MAX_PROVIDERS, MAX_PROVIDER_ADDRESSES = 3, 2
 #: Seconds a shutdown may take, and the first and longest wait before a crashed stack is rebuilt.
 _PARTING_S, _REBUILD_MIN_S, _REBUILD_MAX_S = 3.0, 0.5, 30.0
 #: A peer that tells nothing new is asked at up to this many times the interval.
-_EXCHANGE_RARER = 4
+_EXCHANGE_RARER = 8
 
 #: Peers that are told of although they aren't connected.
 MAX_SHUNNED = 32
@@ -105,7 +105,7 @@ class LibP2PNetwork:
         self._counters = GossipCounters()
         self._random = random.Random(config.rng_seed)
         self._topics: set[str] = set()
-        self._handlers: dict[str, StreamHandler] = {PING: _echo, PEERS: self._tell_peers}
+        self._handlers: dict[str, StreamHandler] = {PING: self._echo, PEERS: self._tell_peers}
         self._judge: Judge | None = None
         self._receiver: Receiver | None = None
         self._session: Session | None = None
@@ -410,7 +410,10 @@ class LibP2PNetwork:
                             if await stream.receive() != nonce:
                                 break
                         self._table.answered(peer_id, (time.perf_counter() - began) * 1000)
-                        await trio.sleep(config.ping_interval_s)
+                        # A ping of theirs is as good; who pings next is left to chance, so that both sides measure.
+                        quiet_s = config.ping_interval_s * self._random.uniform(0.8, 1.0)
+                        while (rest_s := quiet_s - self._table.silence_s(peer_id)) > 0:  # noqa: ASYNC110 - waits for time
+                            await trio.sleep(rest_s)
                 finally:
                     await stream.aclose()
             except (StreamClosed, trio.TooSlowError):
@@ -419,6 +422,12 @@ class LibP2PNetwork:
                 log.info("%s is silent; disconnecting", peer_id)
                 await self._session.disconnect(peer_id)
             await trio.sleep(min(1.0, config.ping_interval_s))
+
+    async def _echo(self, stream: Stream) -> None:
+        while True:
+            ping = await stream.receive()
+            self._table.heard(stream.peer_id)
+            await stream.send(ping[:64])
 
     async def _ask_peers(self, peer_id: str) -> None:
         wait, told = 1.0, frozenset[str]()
@@ -451,11 +460,6 @@ class LibP2PNetwork:
 
     def _learned(self, peer_id: str, addresses: tuple[str, ...]) -> None:
         self._dialer.learn(addresses)
-
-
-async def _echo(stream: Stream) -> None:
-    while True:
-        await stream.send((await stream.receive())[:64])
 
 
 async def _notice_cancel(stop: trio.Event, parting: trio.CancelScope) -> None:

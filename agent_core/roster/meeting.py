@@ -27,7 +27,7 @@ MAX_OF_ONE = 4
 ASK_S = 10.0
 ANSWER_S = 30.0
 #: How often connected peers are greeted again, in case a greeting got lost.
-GREET_AGAIN_MS = 30_000
+GREET_AGAIN_MS = 60_000
 #: How often to look who is due, although nobody came; seconds.
 _LOOK_S = 5.0
 

@@ -144,6 +144,29 @@ async def test_a_silent_peer_is_disconnected_from_here() -> None:
         await watched.sees((other.peer_id, False, False), timeout_s=6)
 
 
+async def test_who_pings_is_not_pinged() -> None:
+    async with (
+        running(config(1, ping_interval_s=1.0)) as (calm,),
+        running(config(2, calm.addresses[0], ping_interval_s=0.05)) as (eager,),
+    ):
+        answers: dict[LibP2PNetwork, int] = {calm: 0, eager: 0}
+
+        def count(network: LibP2PNetwork) -> None:
+            answered = network._table.answered
+
+            def counted(peer: str, rtt_ms: float) -> None:
+                answers[network] += 1
+                answered(peer, rtt_ms)
+
+            network._table.answered = counted  # type: ignore[method-assign]
+
+        count(calm)
+        count(eager)
+        await eventually(lambda: answers[eager] >= 100, 30)
+        assert answers[calm] <= 2, "in these five seconds it would have pinged as often itself"
+        assert calm.peers()[0].rtt_ms
+
+
 async def test_the_stack_is_rebuilt_under_the_running_services_when_it_crashes() -> None:
     async with running(config(1)) as (a,), running(config(2, a.addresses[0])) as (b,):
         ears = await ears_of([a, b])
