@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=Frame)
 
+#: How long a link rests when the store refused what came, seconds.
+REFUSED_S = 1.0
+
 
 class Keeper(Shelf, Protocol):
     """Who stores what replication brings; implemented by the service."""
@@ -190,6 +193,7 @@ class Replicator:
         except ChorusError as exc:
             self._sparing.error(f"feeds: replication fails: {exc.message}")
             await self._hang_up(link)
+            await trio.sleep(REFUSED_S)  # each announcement would begin a round that a full disk ends
         except Exception:
             log.exception("feeds: replication with %s failed", link.peer_id)
             await self._hang_up(link)
