@@ -45,31 +45,35 @@ class Writer:
         epoch = self._place.epoch
         frontier = self._store.frontier(self._signer.peer_id, epoch)
         start = frontier.size
-        made: list[tuple[Entry, Body | None]] = []
+        entries: list[Entry] = []
+        bodies: list[Body | None] = []
         if self._place.opening:
-            made += self._make([Draft(FEED_EPOCH, self._epoch_data())], epoch, start)
-        least = len(made)
+            entries, bodies = self._make([Draft(FEED_EPOCH, self._epoch_data())], epoch, start)
+        least = len(entries)
         ops: dict[str, Entry] = {}
         for pending in batch:
             try:
-                new, result = self._make_all(pending.drafts, epoch, start + len(made), ops)
+                fresh, result = self._fresh(pending.drafts, ops)
+                made, with_bodies = self._make(fresh, epoch, start + len(entries))
             except Exception as exc:  # whatever is wrong with one caller's drafts is that caller's
                 pending.error = exc
                 continue
-            made += new
-            pending.entries = result
-            ops |= {entry.header.op: entry for entry, _ in new if entry.header.op}
-        if len(made) == least:
+            entries += made
+            bodies += with_bodies
+            pending.entries = [made[found] if isinstance(found, int) else found for found in result]
+            ops |= {draft.op: entry for draft, entry in zip(fresh, made, strict=True) if draft.op}
+        if len(entries) == least:
             return None
-        nodes = [frontier.append(entry.hash) for entry, _ in made]
+        nodes = [frontier.append(entry.hash) for entry in entries]
         signed = checkpoints.sign(self._signer, epoch, frontier.size, frontier.root())
-        entries, bodies = [entry for entry, _ in made], [body for _, body in made]
         return Extension(self._signer.peer_id, epoch, start, entries, bodies, nodes, frontier, signed)
 
-    def _make_all(
-        self, drafts: Sequence[Draft], epoch: int, seq: int, ops: Mapping[str, Entry]
-    ) -> tuple[list[tuple[Entry, Body | None]], list[Entry]]:
-        """One caller's entries: those to store, and those to give back, which may be older."""
+    def _fresh(
+        self, drafts: Sequence[Draft], ops: Mapping[str, Entry]
+    ) -> tuple[Sequence[Draft], Sequence[Entry | int]]:
+        """One caller's drafts that are to become entries; and for each of its drafts the place among them, or an older entry."""
+        if not any(draft.op for draft in drafts):
+            return drafts, range(len(drafts))
         fresh: list[Draft] = []
         places: dict[str, int] = {}  # where in ``fresh`` an operation is
         result: list[Entry | int] = []
@@ -79,8 +83,7 @@ class Writer:
                 found = places[draft.op] = len(fresh)
                 fresh.append(draft)
             result.append(found)
-        made = self._make(fresh, epoch, seq)
-        return made, [made[entry][0] if isinstance(entry, int) else entry for entry in result]
+        return fresh, result
 
     def _first_of(
         self, draft: Draft, ops: Mapping[str, Entry], fresh: Sequence[Draft], places: Mapping[str, int]
@@ -96,22 +99,19 @@ class Writer:
             )
         return found if place is None else place
 
-    def _make(self, drafts: Sequence[Draft], epoch: int, seq: int) -> list[tuple[Entry, Body | None]]:
+    def _make(self, drafts: Sequence[Draft], epoch: int, seq: int) -> tuple[list[Entry], list[Body | None]]:
         me, salts = self._signer.peer_id, os.urandom(SALT_BYTES * len(drafts))
+        entries: list[Entry] = []
+        bodies: list[Body | None] = []
         try:
-            return [
-                new_header(
-                    draft,
-                    author=me,
-                    epoch=epoch,
-                    seq=seq + n,
-                    hlc=hlc,
-                    salt=salts[n * SALT_BYTES : (n + 1) * SALT_BYTES],
-                )
-                for n, (draft, hlc) in enumerate(zip(drafts, self._clock.take(len(drafts)), strict=True))
-            ]
+            for n, (draft, hlc) in enumerate(zip(drafts, self._clock.take(len(drafts)), strict=True)):
+                salt = salts[n * SALT_BYTES : (n + 1) * SALT_BYTES]
+                entry, body = new_header(draft, author=me, epoch=epoch, seq=seq + n, hlc=hlc, salt=salt)
+                entries.append(entry)
+                bodies.append(body)
         except VerificationFailed as exc:
             raise TooLarge(exc.message, "Use fewer or shorter citations, mentions or options.") from exc
+        return entries, bodies
 
     def _epoch_data(self) -> EpochData:
         me = self._signer.peer_id
