@@ -15,18 +15,17 @@ from agent_core.clock import ZERO, Hlc
 from agent_core.errors import StoreError, VerificationFailed
 from agent_core.feeds.audit import audit
 from agent_core.feeds.forks import ForkProof, ForkTable
-from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, SETTLING, FeedInfo, Item, PurgeData
+from agent_core.feeds.heads import MAX_SIZE, FeedInfo, Item
 from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
 from agent_core.feeds.ranges import Extension
-from agent_core.feeds.schema import MEMORY, SEQ_BITS, connect, explained, find_settling, finish, staged, transaction
+from agent_core.feeds.rows import NO_BODY, PRESENT, PURGED, WANTED, insert_entries, key_of
+from agent_core.feeds.schema import MEMORY, connect, explained, find_settling, finish, staged, transaction
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification
 
 FeedKey: TypeAlias = tuple[str, int]
 
-# What ``entries.body`` says.
-_NO_BODY, _WANTED, _PRESENT, _PURGED = range(4)
 _PAGE = 512
 
 
@@ -133,7 +132,9 @@ class Store:
             last = min(start + _PAGE, feed.size if end is None else min(end, feed.size))
             if not 0 <= start < last:
                 return
-            rows = self._read("SELECT raw FROM entries WHERE key >= ? AND key < ?", _key(feed, start), _key(feed, last))
+            rows = self._read(
+                "SELECT raw FROM entries WHERE key >= ? AND key < ?", key_of(feed.id, start), key_of(feed.id, last)
+            )
             for (raw,) in rows:
                 yield self._parse(raw)
             start = last
@@ -171,8 +172,8 @@ class Store:
             last = min(start + 64, end)
             rows = self._read(
                 "SELECT raw, salt, data FROM entries LEFT JOIN bodies USING (key) WHERE key >= ? AND key < ? ORDER BY key",
-                _key(feed, start),
-                _key(feed, last),
+                key_of(feed.id, start),
+                key_of(feed.id, last),
             )
             for raw, salt, data in rows:
                 item = Item(raw, salt or b"", data)
@@ -200,7 +201,8 @@ class Store:
         feed = self._feeds.get((key.author, key.epoch))
         rows = (
             self._read(
-                "SELECT body, salt, data FROM entries LEFT JOIN bodies USING (key) WHERE key = ?", _key(feed, key.seq)
+                "SELECT body, salt, data FROM entries LEFT JOIN bodies USING (key) WHERE key = ?",
+                key_of(feed.id, key.seq),
             )
             if feed and 0 <= key.seq < MAX_SIZE
             else []
@@ -210,7 +212,7 @@ class Store:
         state, salt, data = rows[0]
         if data is not None:
             return Body(salt, data)
-        return {_NO_BODY: Missing.NONE, _PURGED: Missing.PURGED}.get(state, Missing.NOT_FETCHED)
+        return {NO_BODY: Missing.NONE, PURGED: Missing.PURGED}.get(state, Missing.NOT_FETCHED)
 
     def wanted_bodies(self, author: str, epoch: int, limit: int) -> list[int]:
         """Numbers of the newest entries whose body isn't held and was never purged."""
@@ -219,8 +221,8 @@ class Store:
             return []
         rows = self._read(
             "SELECT key FROM entries WHERE body = 1 AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
-            _key(feed, 0),
-            _key(feed, MAX_SIZE),
+            key_of(feed.id, 0),
+            key_of(feed.id, MAX_SIZE),
             limit,
         )
         return [key & MAX_SIZE - 1 for (key,) in rows]
@@ -230,7 +232,7 @@ class Store:
     def node(self, author: str, epoch: int, level: int, index: int) -> bytes:
         """The hash of a perfect subtree (a :data:`~agent_core.feeds.merkle.NodeReader` once the feed is bound)."""
         feed = self._feeds[author, epoch]
-        rows = self._read("SELECT nodes FROM entries WHERE key = ?", _key(feed, completing_leaf(level, index)))
+        rows = self._read("SELECT nodes FROM entries WHERE key = ?", key_of(feed.id, completing_leaf(level, index)))
         node: bytes = rows[0][0][level * HASH_BYTES : (level + 1) * HASH_BYTES] if rows else b""
         if len(node) != HASH_BYTES:
             raise StoreError(
@@ -326,7 +328,8 @@ class Store:
             return None
         if new.end > MAX_SIZE:
             raise StoreError("A feed has reached the greatest size there is.", "Start a new home.")
-        root = new.frontier.root()
+        whole = new.end == new.checkpoint.size
+        root = new.checkpoint.root if whole else new.frontier.root()
         hlc = max([old.hlc if old else ZERO, *(e.header.hlc for e in new.entries)])
         with explained(self.path), staged(self._writer) as db:
             if old is None:
@@ -337,9 +340,8 @@ class Store:
                 feed = _Feed(int(db.execute("SELECT last_insert_rowid()").fetchone()[0]))
             else:
                 feed = _Feed(old.id)
-            self._insert(db, feed, new, index_ops, frozenset(purged))
+            claims = insert_entries(db, feed.id, new, index_ops=index_ops, purged=frozenset(purged))
             db.execute("UPDATE feeds SET size = ?, root = ?, hlc = ? WHERE id = ?", (new.end, root, hlc, feed.id))
-            whole = new.end == new.checkpoint.size
             db.execute("DELETE FROM checkpoints WHERE feed = ? AND (base < size OR ?)", (feed.id, whole))
             db.execute(
                 "INSERT INTO checkpoints (feed, base, size, note, proof) VALUES (?, ?, ?, ?, ?)",
@@ -351,41 +353,10 @@ class Store:
             with explained(self.path):
                 finish(self._writer)
             self._feeds[new.author, new.epoch] = feed
-            for entry in new.entries:
-                if entry.header.type == LOG_PURGE:
-                    self._claim(entry)
+            for target in claims:
+                self._claim(target, new.author)
 
         return commit
-
-    def _insert(
-        self, db: sqlite3.Connection, feed: _Feed, new: Extension, index_ops: bool, purged: Collection[int]
-    ) -> None:
-        rows, bodies, ops, claims, settling = [], [], [], [], []
-        base = _key(feed, 0)
-        for entry, body, nodes in zip(new.entries, new.bodies, new.nodes, strict=True):
-            header = entry.header
-            key = base + header.seq
-            state = _NO_BODY if header.body is None else _WANTED
-            if state == _WANTED and header.seq in purged:
-                state = _PURGED
-            elif body is not None:
-                state = _PRESENT
-                bodies.append((key, body.salt, body.data))
-            rows.append((key, entry.raw, nodes, state))
-            if index_ops and header.op:
-                ops.append((header.op, key))
-            if header.type == LOG_PURGE and (target := _purge_target(entry)):
-                claims.append((*target, header.author))
-            if header.type in SETTLING:
-                settling.append((key,))
-        db.executemany("INSERT INTO entries (key, raw, nodes, body) VALUES (?, ?, ?, ?)", rows)
-        db.executemany("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", bodies)
-        if settling:
-            db.executemany("INSERT INTO settling (key) VALUES (?)", settling)
-        if ops:
-            db.executemany("INSERT OR IGNORE INTO ops (op, key) VALUES (?, ?)", ops)
-        if claims:
-            db.executemany("INSERT OR IGNORE INTO purges (author, epoch, seq, purger) VALUES (?, ?, ?, ?)", claims)
 
     def add_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> int:
         """Keep bodies that were missing, checked against their headers already; purged ones stay away.
@@ -396,9 +367,9 @@ class Store:
         kept = 0
         with explained(self.path), transaction(self._writer) as db:
             for key, body in bodies:
-                row = _key(self._feeds[key.author, key.epoch], key.seq)
+                row = key_of(self._feeds[key.author, key.epoch].id, key.seq)
                 if db.execute(
-                    "UPDATE entries SET body = ? WHERE key = ? AND body = ?", (_PRESENT, row, _WANTED)
+                    "UPDATE entries SET body = ? WHERE key = ? AND body = ?", (PRESENT, row, WANTED)
                 ).rowcount:
                     db.execute("INSERT INTO bodies (key, salt, data) VALUES (?, ?, ?)", (row, body.salt, body.data))
                     kept += 1
@@ -421,8 +392,8 @@ class Store:
                 feed = self._feeds.get((key.author, key.epoch))
                 if feed is None or not 0 <= key.seq < feed.size:
                     continue
-                row = _key(feed, key.seq)
-                changed = db.execute("UPDATE entries SET body = ? WHERE key = ? AND body IN (1, 2)", (_PURGED, row))
+                row = key_of(feed.id, key.seq)
+                changed = db.execute("UPDATE entries SET body = ? WHERE key = ? AND body IN (1, 2)", (PURGED, row))
                 if changed.rowcount:
                     db.execute("DELETE FROM bodies WHERE key = ?", (row,))
                     gone.append(key)
@@ -491,12 +462,10 @@ class Store:
         for author, epoch, seq, id_ in self._read("SELECT author, epoch, seq, id FROM forks"):
             self._forks.add(author, epoch, seq, id_)
         for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
-            key = EntryKey(author, epoch, seq)
-            self._claims[key] = self._claims.get(key, frozenset()) | {purger}
+            self._claim(EntryKey(author, epoch, seq), purger)
 
-    def _claim(self, entry: Entry) -> None:
-        if target := _purge_target(entry):
-            self._claims[target] = self._claims.get(target, frozenset()) | {entry.header.author}
+    def _claim(self, target: EntryKey, purger: str) -> None:
+        self._claims[target] = self._claims.get(target, frozenset()) | {purger}
 
     def _read(self, sql: str, *args: Any) -> list[Any]:
         with explained(self.path):
@@ -511,16 +480,5 @@ class Store:
             ) from exc
 
 
-def _key(feed: _Feed, seq: int) -> int:
-    return (feed.id << SEQ_BITS) + seq
-
-
 def _split(proof: bytes) -> tuple[bytes, ...]:
     return tuple(proof[a:b] for a, b in pairwise(range(0, len(proof) + 1, HASH_BYTES)))
-
-
-def _purge_target(entry: Entry) -> EntryKey | None:
-    if entry.header.type != LOG_PURGE:
-        return None
-    data = entry.data(PurgeData)
-    return data.target if data and 0 <= data.seq < MAX_SIZE and 0 <= data.epoch < MAX_SIZE else None

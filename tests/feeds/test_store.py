@@ -170,6 +170,19 @@ async def test_only_what_follows_is_stored() -> None:
     assert store.size(node.me, 0) == 1
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 33])  # sixteen rows are written by one statement
+async def test_entries_with_and_without_bodies_are_stored_however_many_come_at_once(count: int, tmp_path: Path) -> None:
+    node = Node(0, None, tmp_path / "store.db")
+    drafts = [note(n, None if n % 3 == 0 else bytes(n)) for n in range(count)]
+    made = await node.open().append(drafts)
+    node.feeds.store.close()
+    store = Store.open(tmp_path / "store.db")
+    assert list(store.entries(node.me, 0)) == list(made)
+    assert [store.body(entry.key) for entry in made] == [d.body if d.body is not None else Missing.NONE for d in drafts]
+    assert store.verify(VERIFIER).ok
+    store.close()
+
+
 async def test_many_feeds_do_not_mix(tmp_path: Path) -> None:
     """Row ids carry the feed's number and the entry's: neighbours' ranges must not overlap."""
     path = tmp_path / "s.db"
