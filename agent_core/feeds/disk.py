@@ -53,22 +53,21 @@ class Disk:
     ) -> bool:
         """Store entries as :meth:`Store.extend` does; only the wait for the disk is spent in the worker thread.
 
-        SQLite gives up the interpreter's lock at each row, and beside a busy event loop takes up to 5 ms to get it back, so
-        a thread that inserts hundreds of rows starves. Inserted here they take some microseconds each.
+        SQLite gives up the interpreter's lock at each statement, and beside a busy event loop takes up to 5 ms to get it back, so
+        a thread that inserts hundreds of rows starves. Inserted here they take a few microseconds each.
 
         Raises:
             StoreError: nothing was stored.
         """
-        if not self._threaded:
-            return await self.run(functools.partial(store.extend, new, index_ops=index_ops, purged=purged))
         try:
-            commit = store.stage(new, index_ops=index_ops, purged=purged)
+            settle = store.stage(new, index_ops=index_ops, purged=purged)
         except StoreError as exc:
             self._say(str(exc))
             raise
-        if commit is not None:
-            await self.run(commit)
-        return commit is not None
+        if settle is not None:
+            await self.run(store.sync)
+            settle()  # here, so that nobody sees the entries held before they are counted and handed out
+        return settle is not None
 
     async def recover(self, write: Callable[[str, bytes], None]) -> None:
         """Find out whether a disk that refused obeys again, by writing as much as the largest entry takes.

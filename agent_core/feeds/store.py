@@ -306,19 +306,19 @@ class Store:
         Raises:
             StoreError: nothing was stored.
         """
-        commit = self.stage(new, index_ops=index_ops, purged=purged)
-        if commit is not None:
-            commit()
-        return commit is not None
+        settle = self.stage(new, index_ops=index_ops, purged=purged)
+        if settle is not None:
+            self.sync()
+            settle()
+        return settle is not None
 
     def stage(
         self, new: Extension, *, index_ops: bool = False, purged: Collection[int] = ()
     ) -> Callable[[], None] | None:
-        """The first half of :meth:`extend`: all but waiting for the disk.
+        """The first part of :meth:`extend`; :meth:`sync` is the second, and next of all writing.
 
         Returns:
-            What ends it, to be called next of all writing: it stores the entries, or raises ``StoreError`` and nothing was
-            stored. Nothing if the feed has grown meanwhile.
+            The third part: shows what is on disk then as held. Nothing if the feed has grown meanwhile.
 
         Raises:
             StoreError: nothing was stored.
@@ -349,14 +349,21 @@ class Store:
             )
         feed.size, feed.root, feed.hlc, feed.frontier = new.end, root, hlc, new.frontier.copy()
 
-        def commit() -> None:
-            with explained(self.path):
-                finish(self._writer)
+        def settle() -> None:
             self._feeds[new.author, new.epoch] = feed
             for target in claims:
                 self._claim(target, new.author)
 
-        return commit
+        return settle
+
+    def sync(self) -> None:
+        """Put what was staged on disk; touches nothing that is read, so it may wait in another thread.
+
+        Raises:
+            StoreError: nothing of it was stored.
+        """
+        with explained(self.path):
+            finish(self._writer)
 
     def add_bodies(self, bodies: Sequence[tuple[EntryKey, Body]]) -> int:
         """Keep bodies that were missing, checked against their headers already; purged ones stay away.

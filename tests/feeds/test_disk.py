@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 import trio.testing
@@ -9,6 +11,7 @@ import trio.testing
 from agent_core.errors import StoreError
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.model import MAX_BODY_BYTES
+from agent_core.feeds.store import Store
 from tests.support.feeds import Node, note, same
 from tests.support.streams import MemoryMesh
 
@@ -53,6 +56,20 @@ async def test_what_is_not_the_disks_fault_is_no_trouble() -> None:
     with pytest.raises(ZeroDivisionError):
         await disk.run(lambda: 1 // 0)
     assert disk.trouble == ""
+
+
+async def test_entries_are_held_once_they_are_on_disk_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(0, None, tmp_path / "store.db")
+    feeds = node.open()
+    store, held = feeds.store, list[tuple[int, int]]()
+    monkeypatch.setattr(store, "sync", lambda: (Store.sync(store), held.append((store.entry_count, len(node.seen)))))
+    for _ in range(2):
+        await feeds.append([note()])
+    assert held == [(0, 0), (1, 1)]
+    assert (store.entry_count, len(node.seen)) == (2, 2)
+    store.close()
 
 
 async def test_a_follower_with_a_full_disk_says_so_once_and_catches_up_by_itself(
