@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
+from functools import cache
 
 from agent_core.feeds.heads import LOG_PURGE, MAX_SIZE, SETTLING, PurgeData
 from agent_core.feeds.model import Entry, EntryKey
@@ -71,12 +72,19 @@ def insert_entries(
 
 def _insert(db: sqlite3.Connection, table: str, values: list[int | bytearray], columns: int) -> None:
     """Write rows whose values lie one after the other; ``bytearray``, since ``sqlite3`` looks for adapters of every ``bytes``."""
-    row = f"({', '.join('?' * columns)})"
     many = len(values) - len(values) % (columns * _AT_ONCE)
     for start, end, count in ((0, many, _AT_ONCE), (many, len(values), 1)):
-        step = columns * count
-        statement = f"INSERT INTO {table} VALUES {', '.join([row] * count)}"
-        db.executemany(statement, [values[at : at + step] for at in range(start, end, step)])
+        if start < end:
+            step = columns * count
+            db.executemany(
+                _statement(table, columns, count), [values[at : at + step] for at in range(start, end, step)]
+            )
+
+
+@cache
+def _statement(table: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"
 
 
 def _purge_target(entry: Entry) -> EntryKey | None:
