@@ -33,8 +33,10 @@ from agent_core.identity.signing import Ed25519Signer
 from tests.crash import appender
 
 KILLS = 200
-#: A life's length at most, seconds: from the fork on, so that some end while the store is being opened.
+#: A life's length at most, seconds: of some from the fork on, so that they end while the store is being opened, of the
+#: others from when it is open, so that on the slowest machine most lives end in the middle of their work.
 LIFE_S = 0.3
+_ENDS_EARLY = 0.3
 #: How long a process may take until it appends, refuses, or goes on, seconds.
 PATIENCE_S = 30.0
 #: Room for a store that grows all the time, MiB: it must be full because it is filled.
@@ -188,8 +190,11 @@ def kill_often(home: Path, kills: int, rng: random.Random) -> Checker:
     checker = Checker(home)
     for _ in range(kills):
         life = Life(home, checker.last_ops, rng.getrandbits(64))
-        end = time.monotonic() + rng.uniform(0, LIFE_S)
+        early, lasts_s = rng.random() < _ENDS_EARLY, rng.uniform(0, LIFE_S)
         try:
+            if not early:
+                checker.hear(life.read(PATIENCE_S))
+            end = time.monotonic() + lasts_s
             while (left := end - time.monotonic()) > 0 and not life.ended:
                 checker.hear(life.read(left))
         finally:
