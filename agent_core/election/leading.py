@@ -63,6 +63,8 @@ class Leading(Voting):
 
     reign: Reign | None = None
     stepping_down_until: float = 0.0
+    #: The end of this node's newest claim that was given up (s).
+    claimed_until: float = float("-inf")
     #: Up to which act there is proof to be had that this node is no member any more.
     _parted_at = -1
 
@@ -94,6 +96,7 @@ class Leading(Voting):
         reign, self.reign = self.reign, None
         self.reigning = False
         if reign is not None:
+            self.claimed_until = reign.lease.until or self.claimed_until
             for token, _, _ in reign.queue:
                 self.emit(Dropped(token))
 

@@ -39,13 +39,13 @@ def certificate(term: int, ctx: ViewContext, verifier: Verifier) -> shapes.Certi
     if found.term != term or found.leader != act.author:
         reason = "the certificate is for another term or another leader"
     elif not found.verify(verifier, roster):
-        reason = f"its votes are no majority of the {len(roster.voters)} voters of roster version {roster.version}"
+        reason = f"its votes are no majority of the {_voters(roster)}"
     if reason:
         return _failed(act, ctx, reason, votes=votes, roster=found.roster)
     good = len({v.voter for v in votes if v.good})
     text = (
-        f"{ctx.name(act.author)} led term {term}: {good} of {len(roster.voters)} voters of roster version "
-        f"{roster.version} signed for it, and {roster.quorum} make a majority."
+        f"{ctx.name(act.author)} led term {term}: {good} of {_voters(roster)} signed for it, "
+        f"and {roster.quorum} {'makes' if roster.quorum == 1 else 'make'} a majority."
     )
     return shapes.CertificateCheck(
         term=term,
@@ -99,4 +99,11 @@ def _known(ctx: ViewContext) -> str:
     terms = [a.term for a in ctx.chain.committed if a.kind == ActKind.TERM]
     if not terms:
         return "No term has a leader in this store."
+    if len(terms) == 1:
+        return f"Only term {terms[0]} has one; see `chorus-hap election show`."
     return f"{len(terms)} terms from {terms[0]} to {terms[-1]} have one; see `chorus-hap election show`."
+
+
+def _voters(roster: Roster) -> str:
+    count = len(roster.voters)
+    return f"{count} {'voter' if count == 1 else 'voters'} of roster version {roster.version}"

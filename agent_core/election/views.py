@@ -49,7 +49,9 @@ def snapshot(machine: ElectionMachine, now: float) -> Snapshot:
     """Read the machine once, at one instant (s)."""
     leading, lease_s = machine.leading(now), machine.timings.lease_s
     certain = leading or (machine.reign is None and machine.certain(now))
-    since = (machine.claim_until or now) - lease_s if leading else machine.last_heard
+    # Who led hears no heartbeat of its own: its lead was sure as long as a majority acknowledged them.
+    own = (machine.claim_until or machine.claimed_until) - lease_s
+    since = own if leading else max(machine.last_heard, own)
     votes = {v.voter: v.candidate for v in machine.certificate.votes} if machine.certificate else {}
     if machine.ballot is not None and machine.ballot.term == machine.term:
         votes |= {v.voter: v.candidate for v in machine.ballot.votes.values()}
@@ -168,7 +170,7 @@ def why(snapshot: Snapshot, ctx: ViewContext) -> str:
     count = f"{reach.reachable} of {reach.total} voters"
     match snapshot.state:
         case State.IDLE:
-            return "This node belongs to no cluster yet."
+            return _outside(ctx)
         case State.LEADER if snapshot.certain and reach.total == 1:
             return f"You lead term {snapshot.term}: you are the only voter."
         case State.LEADER if snapshot.certain:
@@ -188,15 +190,25 @@ def why(snapshot: Snapshot, ctx: ViewContext) -> str:
             return "You handed over; the voters choose the next leader."
         case State.CANDIDATE | State.VOTING:
             return f"An election is under way in term {snapshot.term}: {count} can be reached, and a majority is {reach.quorum}."
-    last = f" The last known leader is {name}, heard {snapshot.lease_age_s:.0f} s ago." if name else ""
+    whose = "this node, sure of it until" if snapshot.leader == snapshot.me else f"{name}, heard"
+    last = f" The last known leader is {whose} {snapshot.lease_age_s:.0f} s ago." if name else ""
     return f"No leader is known for term {snapshot.term}.{last}"
+
+
+def _outside(ctx: ViewContext) -> str:
+    """Why this node takes no part."""
+    member = ctx.member(ctx.me)
+    if member is None or member.active:
+        return "This node belongs to no cluster yet."
+    how = "evicted from" if member.revoked is None else "revoked from"
+    return f"This node was {how} its cluster and takes no part in its elections; who leads now isn't known here."
 
 
 def _standing(snapshot: Snapshot, name: str) -> str:
     if snapshot.lost_vote:
         return "You have no vote until the admin promotes this node again: its home was restored."
     if not snapshot.may_vote:
-        return "You are a member without a vote in elections."
+        return "You are a member without a vote in elections; `members promote` would give you one."
     patience = (
         f" This machine runs late, so you wait {snapshot.patience_s:.1f} s longer than the timeout before you call an election."
         if snapshot.patience_s

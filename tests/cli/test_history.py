@@ -100,7 +100,7 @@ async def test_why_is_said_in_words(go: Go) -> None:
 async def test_the_certificate_of_a_past_term_is_checked_offline(go: Go) -> None:
     status, out, _ = go("election", "verify", "1")
     assert status == 0
-    assert out.startswith("ann led term 1: 1 of 1 voters of roster version 0 signed for it")
+    assert out.startswith("ann led term 1: 1 of 1 voter of roster version 0 signed for it, and 1 makes a majority.")
     told = json.loads(go("election", "verify", "1", "--json")[1])
     assert (told["ok"], [v["good"] for v in told["votes"]]) == (True, [True])
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
 import pytest
 import trio
 
+from agent_core.election import views
 from agent_core.election.messages import PROTOCOL, Heartbeat, Resign, encode
-from agent_core.election.model import Timings
+from agent_core.election.model import State, Timings
 from agent_core.errors import NoQuorum, NotLeader, Refused
 from agent_core.feeds.model import Missing
 from agent_core.roster.fold import PolicyPayload
@@ -31,6 +36,22 @@ async def test_a_lone_founder_leads_at_once(nursery: trio.Nursery, autojump_cloc
         await only.service.resign()
     act = await only.service.propose("note", POLICY)
     assert only.held.committed[-1].hash == act.hash
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [({}, "belongs to no cluster yet"), ({"revoked": ()}, "was revoked from"), ({"evicted": ()}, "was evicted from")],
+)
+async def test_who_was_sent_away_isnt_told_that_it_never_belonged_anywhere(
+    nursery: trio.Nursery, autojump_clock: object, gone: dict[str, Any], said: str
+) -> None:
+    _, (only,) = await a_cluster(nursery, 1, DEFAULTS)
+    assert only.held.roster is not None
+    members = {p: msgspec.structs.replace(m, **gone) for p, m in only.held.roster.members.items()}
+    chain: Any = SimpleNamespace(roster=msgspec.structs.replace(only.held.roster, members=members))
+    idle = msgspec.structs.replace(only.service.snapshot(), state=State.IDLE)
+    assert said in views.why(idle, ViewContext(me=only.peer_id, chain=chain, bodies=_NoBodies(), now_ms=0))
     nursery.cancel_scope.cancel()
 
 
@@ -103,9 +124,11 @@ async def test_a_person_may_ask_for_an_election_after_the_first_minute(
 
 async def test_without_a_majority_nobody_leads_and_views_say_so(nursery: trio.Nursery, autojump_clock: object) -> None:
     _, voters = await a_cluster(nursery, 3, FAST)
+    await trio.sleep(4 * FAST.timeout_s)
     voters[1].kill()
     voters[2].kill()
     await until(lambda: not voters[0].service.leading)
+    assert voters[0].service.snapshot().lease_age_s < FAST.timeout_s, "it was sure of its lead until a moment ago"
     with pytest.raises(NotLeader):
         await voters[0].service.propose("note", POLICY)
     await until(lambda: voters[0].service.snapshot().state == "no_quorum", 10)
