@@ -9,11 +9,13 @@ import msgspec
 
 from agent_core.api.parts import Entries
 from agent_core.clock import ZERO, rfc3339
-from agent_core.election.acts import ACT, ActData
+from agent_core.election.acts import ACT
+from agent_core.election.chain import held_act
 from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import Entry, EntryKey, Missing
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
+from agent_core.roster.history import told
 from agent_core.shapes import LogEntry, MemberInfo, PeerInfo, WaitingInfo
 from agent_core.views import ViewContext
 from agent_core.wire.envelope import one_line
@@ -130,7 +132,7 @@ def log_entry(entry: Entry, ctx: ViewContext) -> LogEntry:
         author=ctx.name(header.author),
         type=header.type,
         via=header.via,
-        text=_one_line(text) or _gist(entry),
+        text=_one_line(text) or _gist(entry, ctx),
         body=missing or "present",
     )
 
@@ -203,10 +205,10 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _TEXT_CHARS else line[: _TEXT_CHARS - 1] + "…"
 
 
-def _gist(entry: Entry) -> str:
-    """What an entry without a body is about: an act's number and kind, or the plain values of its data."""
-    if entry.header.type == ACT and (act := entry.data(ActData)):
-        return f"act {act.number} of term {act.term}: {act.kind}"
+def _gist(entry: Entry, ctx: ViewContext) -> str:
+    """What an entry without a body is about: what an act does, or the plain values of its data."""
+    if entry.header.type == ACT and (held := held_act(entry)):
+        return _one_line(f"{told(held.act, ctx)} (act {held.act.number})")
     data = entry.data(_Plain)
     values = data.words() if data else ()
     return _one_line(" · ".join(values))

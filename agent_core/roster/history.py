@@ -17,6 +17,8 @@ from agent_core.roster.model import Member
 from agent_core.shapes import RosterChange
 from agent_core.views import ViewContext
 
+_OTHERS: dict[str, str] = {ActKind.TERM: "took the lead of term {term}", ActKind.DECISION_CLOSE: "closed a decision"}
+
 
 class _Said(msgspec.Struct, frozen=True):
     """What an act says: whom it concerns, and in words what it does."""
@@ -29,6 +31,15 @@ class _Said(msgspec.Struct, frozen=True):
 def history(ctx: ViewContext) -> tuple[RosterChange, ...]:
     """Every committed act that changes the roster, oldest first."""
     return tuple(_change(act, ctx) for act in ctx.chain.committed if act.kind in ROSTER_KINDS)
+
+
+def told(act: Act, ctx: ViewContext) -> str:
+    """What an act does, in a few words, whether it is committed yet or not."""
+    if act.kind not in ROSTER_KINDS:
+        return _OTHERS.get(act.kind, act.kind).format(term=act.term)
+    said = _said(act, ctx)
+    who = said.name or (ctx.name(said.peer_id) if said.peer_id else "")
+    return f"{who} {said.words}".strip()
 
 
 def _change(act: Act, ctx: ViewContext) -> RosterChange:

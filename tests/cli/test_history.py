@@ -120,6 +120,19 @@ async def test_a_term_that_nobody_led_is_said(go: Go) -> None:
     assert go("election", "verify", "-1")[0] == 2
 
 
+async def test_the_log_says_what_acts_do_in_the_same_words(go: Go) -> None:
+    _, out, _ = go("log", "tail", "--json")
+    acts = [row["text"] for row in map(json.loads, out.splitlines()) if row["type"] == "act"]
+    assert acts[:5] == [
+        "ann founded network chorus, admission open (act 0)",
+        "took the lead of term 1 (act 1)",
+        "bob joined as agent, authority coordination (act 2)",
+        "bob role agent → reviewer (act 3)",
+        "bob became a voter (act 4)",
+    ]
+    assert acts[-1] == "bob was revoked: left us (act 8)"
+
+
 async def test_the_rosters_history(go: Go) -> None:
     status, out, _ = go("members", "log", "--json")
     assert status == 0
