@@ -90,7 +90,7 @@ class Assembly:
         values = node.settings.values
 
         self._ports = Ports(node.settings, store, node.ports, node.note)
-        self.network = LibP2PNetwork(self._mesh_config(), node.note)
+        self.network = LibP2PNetwork(self._mesh_config(), node.note, node.settled)
         self.feeds = Feeds(
             store,
             signer,

@@ -203,6 +203,13 @@ class Node:
             log.warning("%s", sentence)
             self._changed()
 
+    def settled(self, sentence: str) -> None:
+        """What the person was told is no longer so."""
+        if sentence in self.notes:
+            self.notes.remove(sentence)
+            log.info("no longer so: %s", sentence)
+            self._changed()
+
     def _changed(self) -> None:
         self.hub.mark("status", "attention")
 

@@ -112,7 +112,7 @@ class Surroundings:
             lone=built.roster.lone,
             clock_skew_s=round(built.roster.clock_off_s, 3),
             underway=tuple(u for u in (built.feeds.progress.underway, built.folding.underway) if u is not None),
-            notes=(*node.notes, *built.roster.notes, *node.supervisor.notes(), *self._doubts()),
+            notes=(*built.roster.notes, *node.supervisor.notes(), *self._doubts(), *node.notes),
             ports=dict(node.ports),
         )
 

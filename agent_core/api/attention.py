@@ -16,6 +16,8 @@ from agent_core.views import ViewContext
 MAX_ITEMS = 100
 #: Election states in which it is normal that nobody leads and few are reached yet.
 _SETTLING = frozenset({"idle", "discovering"})
+#: Stages of a node that was sent away; the first of its notes says by whom and why.
+_GONE = frozenset({"revoked", "evicted"})
 
 
 def attention(sources: Sources) -> tuple[Attention, ...]:
@@ -51,9 +53,10 @@ def _cluster(status: Status, now: str) -> Iterator[Attention]:
         yield Attention(
             id="no-leader", at=now, kind="minority", text="Nobody leads at the moment.", target="election", urgent=False
         )
-    for note in status.notes:
-        kind = "degraded" if status.stage == "degraded" else "note"
-        yield Attention(id=f"note:{note}", at=now, kind=kind, text=note, target="overview", urgent=False)
+    for number, note in enumerate(status.notes):
+        gone = number == 0 and status.stage in _GONE
+        kind = status.stage if gone or status.stage == "degraded" else "note"
+        yield Attention(id=f"note:{note}", at=now, kind=kind, text=note, target=f"attention:note:{note}", urgent=gone)
 
 
 def _waiting(sources: Sources, context: ViewContext) -> Iterator[Attention]:

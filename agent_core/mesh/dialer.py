@@ -29,7 +29,7 @@ Connect = Callable[[str, str], Awaitable[tuple[DialResult, str]]]
 class _Target:
     peer_id: str
     named: bool
-    noted: bool = False
+    trouble: str = ""  #: what the person was told of it and still holds
     give_up_at: float = field(default_factory=lambda: trio.current_time() + GIVE_UP_S)
     paused_until: float = 0.0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -44,16 +44,24 @@ class Dialer:
         table: knows who is connected, and all addresses.
         connect: dials one full multiaddr of a peer.
         note: takes a sentence for the person: an address that doesn't work is told once.
+        over: takes the sentence again, once the peer is there after all.
     """
 
     def __init__(
-        self, config: MeshConfig, own_id: str, table: PeerTable, connect: Connect, note: Callable[[str], None]
+        self,
+        config: MeshConfig,
+        own_id: str,
+        table: PeerTable,
+        connect: Connect,
+        note: Callable[[str], None],
+        over: Callable[[str], None],
     ) -> None:
         self._config = config
         self._own_id = own_id
         self._table = table
         self._connect = connect
         self._note = note
+        self._over = over
         self._random = random.Random(config.rng_seed)
         self._targets: dict[str, _Target] = {}
         self._nursery: trio.Nursery | None = None
@@ -150,6 +158,7 @@ class Dialer:
         try:
             while True:
                 if self._table.is_connected(peer):
+                    self._settle(target)
                     await self._table.gone(peer).wait()
                     target.give_up_at = trio.current_time() + GIVE_UP_S
                     wait = self._config.redial_min_s
@@ -180,12 +189,16 @@ class Dialer:
                     return True
                 result, why = await self._connect(target.peer_id, address)
             if result is DialResult.CONNECTED:
-                target.noted = False
                 return True
-        if target.named and not target.noted:
-            target.noted = True
-            self._note(f"No connection to {address or target.peer_id}: {why}. Trying again in the background.")
+        if target.named and not target.trouble:
+            target.trouble = f"No connection to {address or target.peer_id}: {why}. Trying again in the background."
+            self._note(target.trouble)
         return False
+
+    def _settle(self, target: _Target) -> None:
+        if target.trouble:
+            self._over(target.trouble)
+            target.trouble = ""
 
     async def _pause(self, peer: str, seconds: float) -> None:
         """Wait, or until the peer connects by itself."""

@@ -86,9 +86,15 @@ class LibP2PNetwork:
     Args:
         config: settings.
         note: takes a sentence for the person, such as a bootstrap address that doesn't answer; logged if not given.
+        over: takes such a sentence again, once it is no longer so.
     """
 
-    def __init__(self, config: MeshConfig, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: MeshConfig,
+        note: Callable[[str], None] | None = None,
+        over: Callable[[str], None] | None = None,
+    ) -> None:
         from nacl.signing import SigningKey
 
         self._config = config
@@ -101,7 +107,9 @@ class LibP2PNetwork:
             config.max_connections, config.max_connections_of_host, config.max_handshakes, config.knocks_per_s
         )
         self._table = PeerTable(lambda peer: self._conduct.standing(peer, time.monotonic()))
-        self._dialer = Dialer(config, self._peer_id, self._table, self._connect, self._note)
+        self._dialer = Dialer(
+            config, self._peer_id, self._table, self._connect, self._note, over or (lambda _sentence: None)
+        )
         self._counters = GossipCounters()
         self._random = random.Random(config.rng_seed)
         self._topics: set[str] = set()

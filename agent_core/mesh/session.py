@@ -11,8 +11,10 @@ from typing import Any
 import trio
 from libp2p.abc import INotifee
 from libp2p.peer.id import ID
+from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.pubsub.pubsub_notifee import PubsubNotifee
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
@@ -286,7 +288,7 @@ class Session:
                 await stream.aclose()
         except Exception as error:
             log.info("no hello from %s: %s", connection.peer_id, error)
-            if not connection.closed.is_set():
+            if not connection.closed.is_set() and not _hung_up(error):
                 self._note_once(connection.peer_id, f"Peer {connection.peer_id} doesn't speak CHORUS; disconnected.")
             await self.close(connection)
 
@@ -359,6 +361,13 @@ class Session:
                 self._noted.clear()
             self._noted.add(peer_id)
             self._note(sentence)
+
+
+def _hung_up(error: Exception) -> bool:
+    """Whether the other side only let go, as who was revoked or refused finds, and said nothing in another tongue."""
+    return isinstance(error, StreamClosed | MuxedStreamError) or isinstance(
+        error.__cause__, MultiselectCommunicatorError
+    )
 
 
 class _Notifee(INotifee):  # type: ignore[misc]  # libp2p is untyped

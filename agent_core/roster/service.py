@@ -255,8 +255,8 @@ class RosterService:
         """Sentences a person should read."""
         chain, refusal = self._means.chain(), self.entering.refusal
         return (
-            *([refusal] if refusal else []),
             *notes.gone(self.peer_id, self.roster, chain.committed if chain is not None else ()),
+            *([refusal] if refusal else []),
             *(notes.foreign(m, self.bound) for m in machine.foreign(self.entering.situation())),
             *(notes.other_network(n, self._settings.network) for n in sorted({*self.meetings.other_networks.values()})),
         )

@@ -140,6 +140,7 @@ async def test_purging_names_an_entry_that_is_there() -> None:
         (a_status(leader=None, offline=True), []),
         (a_status(notes=("feeds crashed.",), stage="degraded"), ["degraded"]),
         (a_status(notes=("It waits for approval.",)), ["note"]),
+        (a_status(notes=("This node was revoked.", "Another."), stage="revoked"), ["revoked", "note"]),
         (a_status(underway=(Underway(kind="folding", text="Folding 34 %.", brief="folding 34 %"),)), []),
     ],
 )

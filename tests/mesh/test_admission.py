@@ -172,7 +172,9 @@ def test_a_revoked_node_is_cut_off_everywhere_and_nothing_it_writes_counts(
     with suppress(ChorusError):  # it may have heard by now
         invited.call("hmmm.post", room="cut", text="beyond the cut")
     until(lambda: status(invited)["stage"] == "revoked", 15, "it knows")
-    assert "revoked" in notes(invited)
+    assert status(invited)["notes"][0].startswith("This node was revoked"), "before what else there is to say"
+    assert "doesn't speak CHORUS" not in notes(invited), "who hangs up on it isn't a stranger"
+    assert "was revoked from its cluster" in run(invited, "election", "why")[1]["why"]
     assert "its key was copied" in notes(invited)
     with pytest.raises(ChorusError, match="not a member"):
         invited.call("hmmm.post", room="cut", text="beyond the cut, too")

@@ -97,6 +97,7 @@ async def test_a_wrong_bootstrap_address_is_told_once_and_tried_on() -> None:
         assert len(network.notes) == 3, "each is told once"
         async with running(late) as (other,):
             await eventually(lambda: connected(network, other))
+            await eventually(lambda: right not in " ".join(network.notes))
 
 
 async def test_an_address_that_names_another_peer_is_told() -> None:

@@ -38,7 +38,7 @@ async def running(*configs: MeshConfig) -> AsyncIterator[list[LibP2PNetwork]]:
         networks = []
         for one in configs:
             notes: list[str] = []
-            network = LibP2PNetwork(one, note=notes.append)
+            network = LibP2PNetwork(one, notes.append, notes.remove)
             network.notes = notes  # type: ignore[attr-defined]
             await nursery.start(network.run)
             networks.append(network)
