@@ -18,18 +18,19 @@ def leader_words(store: Store, glyphs: Glyphs, name_width: int = 24, brief: bool
     if leader is None:
         return [("no leader", "warn")]
     name = cut(leader.agent_id or leader.peer_id[-6:], name_width)
+    own = store.status is not None and store.status.peer_id == leader.peer_id
     if certain:
-        lone = store.status is not None and store.status.peer_id == leader.peer_id
         return [
             (f"{glyphs.lead} ", "warn"),
             (name, "text bold"),
-            (" (you" if lone else " (", "dim"),
-            (", " if lone else "", "dim"),
+            (" (you" if own else " (", "dim"),
+            (", " if own else "", "dim"),
             (f"term {leader.term}, {short(leader.lease_age_s) if brief else ago(leader.lease_age_s)})", "dim"),
         ]
     if brief:
         return [("last known ", "warn"), (name, "warn bold"), (f", {short(leader.lease_age_s)} ago", "warn")]
-    return [("last known leader ", "warn"), (name, "warn bold"), (f", heard {ago(leader.lease_age_s)} ago", "warn")]
+    heard = " (you), sure until" if own else ", heard"
+    return [("last known leader ", "warn"), (name, "warn bold"), (f"{heard} {ago(leader.lease_age_s)} ago", "warn")]
 
 
 def still_works(store: Store) -> str:
@@ -147,6 +148,10 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
             break
         parts[shortened] = _Part(parts[shortened].brief, parts[shortened].brief)
         full = _joined([p.full for p in parts])
+    for dropped in (1, 3):  # the network, then the peers: the node's state is the last word and must be read
+        if width_of(full) > room:
+            del parts[dropped]
+            full = _joined([p.full for p in parts])
     return spread(full, right, width)
 
 

@@ -5,7 +5,16 @@ Times are RFC 3339 text, durations end in ``_s``. Faces import this package, so 
 
 from agent_core.shapes.base import Shape
 from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
-from agent_core.shapes.election import CertificateCheck, Claim, Election, ScoreParts, SignedVote, TermInfo, VoterInfo
+from agent_core.shapes.election import (
+    SCORE_WEIGHTS,
+    CertificateCheck,
+    Claim,
+    Election,
+    ScoreParts,
+    SignedVote,
+    TermInfo,
+    VoterInfo,
+)
 from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room, RoomView, Stances
 from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
@@ -15,6 +24,7 @@ from agent_core.shapes.ucxl import AddressInfo, Content, Diff, Fetched, PutReque
 
 __all__ = [
     "KEYED_SLICES",
+    "SCORE_WEIGHTS",
     "STATE_SLICES",
     "STREAM_SLICES",
     "AddressInfo",

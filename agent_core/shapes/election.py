@@ -24,6 +24,10 @@ class Claim(Shape, frozen=True, kw_only=True):
     left_s: float  #: ``until_s - read_s``
 
 
+#: How much each part of a score counts.
+SCORE_WEIGHTS = {"capabilities": 0.30, "uptime": 0.20, "resources": 0.20, "network": 0.15, "experience": 0.15}
+
+
 class ScoreParts(Shape, frozen=True, kw_only=True):
     """The five parts, each in [0,1], and their weighted sum."""
 

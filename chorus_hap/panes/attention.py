@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from agent_core.shapes import Attention
 from chorus_hap.actions import PANES
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, one_line, since, wrap
@@ -92,10 +92,14 @@ class AttentionPane(Pane):
         if item is None:
             sheet.show(lambda _width: [])
             return
-        where = next((title for _, pane, title in PANES if pane == target_of(item)[0]), "")
+        where = next((title for _, pane, title in PANES if pane == target_of(item)[0] != self.name_), "")
         lead: list[Line] = [[], [("⏎", "accent bold"), (f" leads to {where}", "dim")]] if where else []
         role = "bad" if item.urgent else "text"
         sheet.show(lambda width: [[(part, role)] for part in wrap(one_line(item.text), max(20, width))] + lead)
+
+    def open_at(self, argument: str) -> None:
+        """Put the cursor on one that waits."""
+        self.query_one("#at-list", Grid).choose(argument)
 
     @on(Viewport.Opened)
     def _opened(self, event: Viewport.Opened) -> None:
@@ -103,9 +107,9 @@ class AttentionPane(Pane):
             open_target(self, event.view.key)
 
     def _newcomer(self) -> str:
-        """The peer id of the newcomer that is selected."""
+        """The peer id of the newcomer that is selected, or of the only one there is."""
         kind, _, peer = self.query_one("#at-list", Grid).key.partition(":")
-        return peer if kind == "waiting" else ""
+        return newcomer(self.store, peer if kind == "waiting" else "")
 
     def subject(self, action: str) -> str:
         return waiting_name(self.store, self._newcomer())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agent_core.shapes import CertificateCheck, Election
+from agent_core.shapes import SCORE_WEIGHTS, CertificateCheck, Election, VoterInfo
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
@@ -16,10 +17,18 @@ from chorus_hap.widgets.bars import meter
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, clock, facts, fit, one_line, since, wrap
 from chorus_hap.widgets.sheet import Sheet
+from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.dialogs import Reader
-from chorus_hap.words import leader_words, still_works, voters_words
+from chorus_hap.words import leader_words, state_span, still_works, voters_words
 
-_PARTS = ("capabilities", "uptime", "resources", "network", "experience")
+#: The parts of a score, and what each is made of.
+_PARTS = {
+    "capabilities": "what it can do, and whether it may vote",
+    "uptime": "share of the time it was connected to here",
+    "resources": "not measured: the same for everybody",
+    "network": "how short the way to it is from here",
+    "experience": "share of the last 20 terms that it led",
+}
 
 
 def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
@@ -43,17 +52,14 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
                 (until, "dim" if certain else "warn"),
             ]
         )
-    state = election.state.replace("_", " ")
-    state_role = (
-        "bad bold" if election.state == "no_quorum" else "good" if election.state in ("leader", "follower") else "warn"
-    )
-    line: Line = [("This node ", "dim"), (state, state_role), (f"  term {election.term}", "text")]
+    line: Line = [("This node ", "dim"), state_span(store), (f"  term {election.term}", "text")]
     line += [(f"  {glyphs.dot} acts {election.committed_act}/{election.last_act} committed", "dim")]
     if election.trigger and width >= 90:
-        line.append((f"  {glyphs.dot} last called by {election.trigger.replace('_', ' ')}", "dim"))
+        line.append((f"  {glyphs.dot} trigger: {election.trigger.replace('_', ' ')}", "dim"))
     lines.append(line)
     minority = still_works(store)
-    lines += facts([("Majority", [(voters_words(store), "bad bold" if minority else "text")])], 10)
+    if not minority:  # else the next sentence says so, and needs the room
+        lines += facts([("Majority", [(voters_words(store), "text")])], 10)
     for number, part_ in enumerate(wrap(one_line(minority or election.why), max(20, width - 11))):
         lines.append([("Why       " if number == 0 else " " * 10, "dim"), (part_, "warn" if minority else "text")])
     return lines
@@ -93,6 +99,28 @@ def voter_rows(election: Election | None, glyphs: Glyphs) -> list[Row]:
     return rows
 
 
+def score_lines(voter: VoterInfo | None, width: int, glyphs: Glyphs) -> list[Line]:
+    """A voter's score as this node reckons it: each part, its weight, what it adds, and what it is made of."""
+    if voter is None:
+        return []
+    if voter.score is None:
+        return [[(f"{voter.agent_id} was not reckoned yet.", "dim")]]
+    lines: list[Line] = [[(" " * 26 + "part weight  adds", "faint")]]
+    for name, made_of in _PARTS.items():
+        part, weight = getattr(voter.score, name), SCORE_WEIGHTS[name]
+        line: Line = [(f"{name:13}", "text"), *meter(part, 12, glyphs)]
+        line += [(f" {part:.2f}", "text"), (f" × {weight:.2f}", "dim"), (f"  {part * weight:.2f}", "text")]
+        lines.append([*line, (f"  {made_of}", "dim")] if width >= 44 + len(made_of) + 2 else line)
+    lines.append(
+        [
+            (f"{'score':13}", "text bold"),
+            *meter(voter.score.total, 12, glyphs),
+            (f"{voter.score.total:19.2f}", "text bold"),
+        ]
+    )
+    return lines
+
+
 def term_rows(election: Election | None, glyphs: Glyphs, now: datetime) -> list[Row]:
     """The terms, newest first."""
     return [
@@ -116,9 +144,7 @@ def certificate_lines(found: CertificateCheck, width: int, glyphs: Glyphs) -> li
     """What checking a term's certificate came to: one sentence, and vote by vote who signed."""
     lines: list[Line] = [[(part, "good" if found.ok else "bad")] for part in wrap(one_line(found.text), max(20, width))]
     if found.trigger:
-        lines.append(
-            [("Called by ", "dim"), (found.trigger.replace("_", " "), "text"), (f", {clock(found.at)}", "dim")]
-        )
+        lines.append([("Trigger: ", "dim"), (found.trigger.replace("_", " "), "text"), (f", {clock(found.at)}", "dim")])
     lines.append([])
     for vote in found.votes:
         mark, role = (glyphs.ok, "good") if vote.good else (glyphs.no, "bad")
@@ -143,30 +169,32 @@ class ElectionPane(Pane):
     def compose(self) -> ComposeResult:
         yield Sheet("Leader", id="el-leader")
         with Container(id="el-row"):
-            yield Grid(
-                "Voters",
-                [
-                    Column("voter", 0, share=2),
-                    Column("voted for", 14),
-                    Column("cap", 4, right=True, from_width=68),
-                    Column("up", 4, right=True, from_width=68),
-                    Column("res", 4, right=True, from_width=68),
-                    Column("net", 4, right=True, from_width=68),
-                    Column("exp", 4, right=True, from_width=68),
-                    Column("score", 10),
-                ],
-                empty="No voters yet: the founder of a cluster is its first.",
-                id="el-voters",
-            )
+            with Container(id="el-left"):
+                yield Grid(
+                    "Voters",
+                    [
+                        Column("voter", 0, share=2),
+                        Column("voted for", 14),
+                        Column("cap", 4, right=True, from_width=68),
+                        Column("up", 4, right=True, from_width=68),
+                        Column("res", 4, right=True, from_width=68),
+                        Column("net", 4, right=True, from_width=68),
+                        Column("exp", 4, right=True, from_width=68),
+                        Column("score", 10),
+                    ],
+                    empty="No voters yet: the founder of a cluster is its first.",
+                    id="el-voters",
+                )
+                yield Sheet("Score", id="el-score")
             yield Grid(
                 "Timeline",
                 [
                     Column("term", 4, right=True),
                     Column("leader", 0),
-                    Column("called by", 17),
-                    Column("", 11, from_width=60),
+                    Column("trigger", 17),
+                    Column("", 11, from_width=72),
                     Column("when", 8),
-                    Column("", 4, right=True, from_width=60),
+                    Column("", 4, right=True, from_width=48),
                 ],
                 empty="No term yet. t calls an election.",
                 id="el-timeline",
@@ -182,7 +210,31 @@ class ElectionPane(Pane):
         voters.note = f"{glyphs.dash} not among the votes that prove the term" if unseen else ""
         voters.show(voter_rows(election, glyphs))
         voters.retitle()
+        self._explain()
         self.query_one("#el-timeline", Grid).show(term_rows(election, glyphs, self.now))
+
+    def _voter(self) -> VoterInfo | None:
+        """The voter that the cursor is on."""
+        election: Election | None = self.store.value("election")
+        key = self.query_one("#el-voters", Grid).key
+        return next((v for v in election.ballots if v.peer_id == key), None) if election else None
+
+    @on(Viewport.Moved)
+    def _explain(self) -> None:
+        """The chosen voter's score in full, where there is room for it."""
+        sheet, voter, glyphs = self.query_one("#el-score", Sheet), self._voter(), self.console.look.glyphs
+        sheet.caption = f"Score of {voter.agent_id}, as reckoned here" if voter else "Score"
+        sheet.show(lambda width: score_lines(voter, width, glyphs))
+        sheet.retitle()
+
+    @on(Viewport.Opened)
+    def _opened(self, event: Viewport.Opened) -> None:
+        voter, glyphs = self._voter(), self.console.look.glyphs
+        if event.view.id == "el-timeline":
+            self.do_certify()
+        elif event.view.id == "el-voters" and voter is not None:
+            title = f"Score of {voter.agent_id}, as reckoned here"
+            self.console.push_screen(Reader(title, lambda width: score_lines(voter, width, glyphs)))
 
     def do_certify(self, _argument: str = "") -> None:
         """Check the certificate of the term the cursor is on, or of the last known leader's."""

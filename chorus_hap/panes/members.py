@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import MemberInfo, PeerInfo, Ticket, WaitingInfo
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, ticket_lines, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer, ticket_lines, waiting_name
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, facts, one_line, plural, short, since, wrap
@@ -186,7 +186,10 @@ class MembersPane(Pane):
             if newcomer is not None:
                 can = f", can {', '.join(newcomer.capabilities)}" if newcomer.capabilities else ""
                 pairs.append(
-                    ("Asks", f"{newcomer.agent_id}, {newcomer.role}, {newcomer.kind}{can}: a lets it in, x refuses it")
+                    (
+                        "Asks",
+                        f"{newcomer.agent_id}, role {newcomer.role}, kind {newcomer.kind}{can}: a lets it in, x refuses it",
+                    )
                 )
                 pairs.append(("Says it is", f"{newcomer.host or 'a host it does not name'}"))
             if member is not None:
@@ -194,7 +197,7 @@ class MembersPane(Pane):
                 pairs.append(
                     (
                         "Member",
-                        f"{member.agent_id}, {member.role}, {member.kind}, authority {member.authority}, {rights}",
+                        f"{member.agent_id}, role {member.role}, kind {member.kind}, authority {member.authority}, {rights}",
                     )
                 )
                 pairs.append(("Entries", f"{member.entries} of its feed are held here"))
@@ -229,9 +232,7 @@ class MembersPane(Pane):
         self.grid.focus()
 
     def _newcomer(self) -> str:
-        """The newcomer that is selected, or the only one there is."""
-        waiting = [w.peer_id for w in self.store.items("waiting")]
-        return self.grid.key if self.grid.key in waiting else waiting[0] if len(waiting) == 1 else ""
+        return newcomer(self.store, self.grid.key)
 
     def subject(self, action: str) -> str:
         if action in ("approve", "refuse"):

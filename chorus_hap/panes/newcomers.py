@@ -10,6 +10,12 @@ from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, clock, wrap
 
 
+def newcomer(store: Store, selected: str) -> str:
+    """The peer id of the newcomer that is meant: the selected one, or the only one there is."""
+    waiting = [w.peer_id for w in store.items("waiting")]
+    return selected if selected in waiting else waiting[0] if len(waiting) == 1 else ""
+
+
 def waiting_name(store: Store, peer_id: str) -> str:
     """A newcomer's name with the end of its peer id; empty if it doesn't wait."""
     waiting: Sequence[WaitingInfo] = store.items("waiting")

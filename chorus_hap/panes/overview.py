@@ -17,7 +17,7 @@ from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import tally_bar
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, ago, clock, facts, one_line, plural, short, since, wrap
+from chorus_hap.widgets.lines import Line, ago, clock, cut, facts, one_line, plural, short, since, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.words import leader_words, state_span, still_works, voters_words
@@ -65,9 +65,12 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
         ),
     ]
     # Troubles come first: on a small terminal the rest may be below the edge, and most of it is in the status line.
-    told = [(minority, "warn")] if minority else []
-    told += [(note, "warn") for note in status.notes] + [(doing.text, "accent") for doing in status.underway]
+    # All but the first is one line each: in full it is beside this, under what waits.
+    gone = status.notes[:1] if status.stage in ("revoked", "evicted") else ()
+    told = [(minority, "warn")] if minority else [(gone[0], "bad")] if gone else []
     lines: list[Line] = [[(part, role)] for text, role in told for part in wrap(text, max(20, width - 2))]
+    lines += [[(cut(one_line(note), max(20, width - 2)), "warn")] for note in status.notes[len(gone) :][:3]]
+    lines += [[(cut(doing.text, max(20, width - 2)), "accent")] for doing in status.underway]
     lines += facts(pairs, 11, width)
     lines.append([("Home       ", "dim"), (status.home, "dim"), (f"  {status.mode}", "dim")])
     return lines

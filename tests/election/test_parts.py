@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_core import shapes
 from agent_core.election.ballot import Ballot
 from agent_core.election.lease import Lease
 from agent_core.election.messages import (
@@ -202,3 +203,9 @@ def _fits(message: Any) -> bool:
 def test_noise_is_no_frame(data: bytes) -> None:
     frame = decode(data)
     assert frame is None or isinstance(frame.message, get_args(AnyMessage))
+
+
+@pytest.mark.parametrize("part", shapes.SCORE_WEIGHTS)
+def test_the_weights_that_faces_show_are_those_that_count(part: str) -> None:
+    nothing = dict.fromkeys(shapes.SCORE_WEIGHTS, 0.0)
+    assert Score(**nothing | {part: 1.0}).total == pytest.approx(shapes.SCORE_WEIGHTS[part])
