@@ -194,12 +194,25 @@ class Leading:
         """Not the leader: ask it on the other's behalf, or say who it is."""
         leader = self._means.leader()
         if not leader or leader == self._home.peer_id:
-            return CooeeReply(status="pending", message="There is no leader just now.", next="Wait for the election.")
+            return self._leaderless()
         if message.hops == 0 and leader != peer and leader in self._meetings.connected():
             reply = await self._meetings.ask(leader, msgspec.structs.replace(message, hops=1), _PASS_ON_S)
             if isinstance(reply, CooeeReply):
                 return reply
         return CooeeReply(status="redirect", leader=leader, message="Another node leads.", next="Ask the leader.")
+
+    def _leaderless(self) -> CooeeReply:
+        """Nobody leads: whether one only has to wait, or the majority is gone."""
+        roster = self._home.roster
+        voters = roster.voters if roster else ()
+        reached = sum(v == self._home.peer_id or v in self._meetings.connected() for v in voters)
+        if roster is None or reached >= roster.quorum:
+            return CooeeReply(status="pending", message="There is no leader just now.", next="Wait for the election.")
+        return CooeeReply(
+            status="pending",
+            message=f"Only {reached} of {len(voters)} voters can be reached, so nobody can lead.",
+            next="Wait for the others; if they are gone for good, `chorus-hap cluster recover` says what to do.",
+        )
 
     # --- voters -------------------------------------------------------------------------------------------------------
 

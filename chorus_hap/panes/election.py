@@ -23,11 +23,11 @@ from chorus_hap.words import leader_words, state_span, still_works, voters_words
 
 #: The parts of a score, and what each is made of.
 _PARTS = {
-    "capabilities": "what it can do, and whether it may vote",
-    "uptime": "share of the time it was connected to here",
+    "capabilities": "abilities, and whether it may vote",
+    "uptime": "share of time it was connected here",
     "resources": "not measured: the same for everybody",
-    "network": "how short the way to it is from here",
-    "experience": "share of the last 20 terms that it led",
+    "network": "how near it is to this node",
+    "experience": "share of the last 20 terms it led",
 }
 
 
@@ -105,19 +105,15 @@ def score_lines(voter: VoterInfo | None, width: int, glyphs: Glyphs) -> list[Lin
         return []
     if voter.score is None:
         return [[(f"{voter.agent_id} was not reckoned yet.", "dim")]]
-    lines: list[Line] = [[(" " * 26 + "part weight  adds", "faint")]]
+    bar = 8 if width >= 78 else 0
+    lines: list[Line] = [[(" " * (13 + bar) + " part weight  adds", "dim")]]
     for name, made_of in _PARTS.items():
         part, weight = getattr(voter.score, name), SCORE_WEIGHTS[name]
-        line: Line = [(f"{name:13}", "text"), *meter(part, 12, glyphs)]
-        line += [(f" {part:.2f}", "text"), (f" × {weight:.2f}", "dim"), (f"  {part * weight:.2f}", "text")]
-        lines.append([*line, (f"  {made_of}", "dim")] if width >= 44 + len(made_of) + 2 else line)
-    lines.append(
-        [
-            (f"{'score':13}", "text bold"),
-            *meter(voter.score.total, 12, glyphs),
-            (f"{voter.score.total:19.2f}", "text bold"),
-        ]
-    )
+        line: Line = [(f"{name:13}", "text"), *meter(part, bar, glyphs), (f" {part:.2f}", "text")]
+        line += [(f" × {weight:.2f}", "dim"), (f"  {part * weight:.2f}", "text")]
+        lines.append([*line, (f"  {made_of}", "dim")])
+    total = voter.score.total
+    lines.append([(f"{'score':13}", "text bold"), *meter(total, bar, glyphs), (f"{total:18.2f}", "text bold")])
     return lines
 
 
@@ -194,7 +190,7 @@ class ElectionPane(Pane):
                     Column("trigger", 17),
                     Column("", 11, from_width=72),
                     Column("when", 8),
-                    Column("", 4, right=True, from_width=48),
+                    Column("", 4, right=True, from_width=58),
                 ],
                 empty="No term yet. t calls an election.",
                 id="el-timeline",

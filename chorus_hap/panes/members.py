@@ -33,6 +33,7 @@ def waiting_rows(waiting: Sequence[WaitingInfo], glyphs: Glyphs, now: datetime) 
                 ("waits", "warn"),
                 (since(w.since, now), "dim"),
                 ("", "dim"),
+                ("", "dim"),
             ),
             {"role": w.role, "kind": w.kind, "name": w.agent_id, "waiting": "yes"},
             ("", w.role, w.kind, "", "", w.since, 0),
@@ -61,6 +62,7 @@ def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) ->
                 ("revoked" if m.revoked else "evicted" if m.evicted else "voter" if m.voter else "", "bad" if m.revoked else "dim" if m.evicted else "text"),
                 ("here" if m.you else "now" if m.online else since(m.last_seen, now) or "never", "dim"),
                 (str(m.entries), "dim"),
+                (f"  …{m.peer_id[-6:]}", "dim"),
             ),
             {"role": m.role, "kind": m.kind, "authority": m.authority, "voter": "yes" if m.voter else "no",
              "online": "yes" if m.online else "no", "name": m.agent_id},
@@ -119,6 +121,7 @@ class MembersPane(Pane):
             [
                 Column("member", 0, share=2), Column("role", 12), Column("kind", 6), Column("authority", 12),
                 Column("", 7), Column("seen", 5, right=True), Column("entries", 7, right=True, from_width=76),
+                Column("  peer", 0, from_width=100, share=2),
             ],
             empty="Members of the cluster live here. i makes a ticket by which a new node comes in.",
             id="me-roster",
