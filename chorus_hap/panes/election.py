@@ -66,9 +66,9 @@ def leader_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
 
 
 def voter_rows(election: Election | None, glyphs: Glyphs) -> list[Row]:
-    """The voters with their votes and scores, the leader first."""
+    """The voters with their votes and scores, the leader first, then by name."""
     rows = []
-    for voter in sorted(election.ballots, key=lambda v: not v.leader) if election else ():
+    for voter in sorted(election.ballots, key=lambda v: (not v.leader, v.agent_id)) if election else ():
         score = voter.score
         parts = [(f"{getattr(score, p):.2f}" if score else glyphs.dash, "dim") for p in _PARTS]
         name: Line = [
@@ -203,7 +203,7 @@ class ElectionPane(Pane):
         voters = self.query_one("#el-voters", Grid)
         # The proof of a term needs no more votes than a majority's; the others are seen by their candidate only.
         unseen = election is not None and any(v.reachable and not v.vote for v in election.ballots)
-        voters.note = f"{glyphs.dash} not among the votes that prove the term" if unseen else ""
+        voters.note = f"{glyphs.dash} not among the votes that prove the term" if unseen else "enter explains a score"
         voters.show(voter_rows(election, glyphs))
         voters.retitle()
         self._explain()

@@ -217,6 +217,25 @@ async def test_other_networks_are_left_alone_and_named(clusters: Clusters, autoj
     assert b.cluster_id != a.cluster_id
 
 
+async def test_without_a_leader_it_is_said_whether_waiting_helps(clusters: Clusters, autojump_clock: MockClock) -> None:
+    a = await founded(clusters)
+    b, c = [await clusters.start(name) for name in "bc"]
+    clusters.connect(a, b, c)
+    await until(lambda: voters(a) == {"a", "b", "c"})
+    clusters.books[a.cluster_id].leader = ""
+    stranger = clusters.world.add("stranger", joined=True)
+    request = encode(b.entering.request(a.cluster_id))
+    reply = await ask(stranger, b.peer_id, request)
+    assert isinstance(reply, CooeeReply)
+    assert (reply.message, reply.next) == ("There is no leader just now.", "Wait for the election.")
+    clusters.world.crash(a.peer_id)
+    clusters.world.crash(c.peer_id)
+    reply = await ask(stranger, b.peer_id, request)
+    assert isinstance(reply, CooeeReply)
+    assert reply.message == "Only 1 of 3 voters can be reached, so nobody can lead."
+    assert "cluster recover" in reply.next
+
+
 async def test_without_a_majority_the_newcomer_waits_and_is_admitted_afterwards(
     clusters: Clusters, autojump_clock: MockClock
 ) -> None:
