@@ -18,6 +18,7 @@ from agent_core.roster.meeting import Meetings
 from agent_core.roster.model import Member, Policy, Roster, VoterUse
 from agent_core.roster.waiting import WaitingRoom
 from agent_core.roster.warrants import Verb, Warrant, may, warrant_of
+from agent_core.wire.envelope import one_line
 from agent_core.wire.families.cooee import CooeeAsk, CooeeReply
 
 log = logging.getLogger("chorus.roster")
@@ -128,7 +129,8 @@ class Governing:
         if refusal:
             return _no(refusal)
         by = roster.members[warrant.by].agent_id
-        self._room.refuse(warrant.target, by, self._means.now_ms())
+        why = f": {one_line(warrant.reason, 200).rstrip('.')}" if warrant.reason else ""
+        self._room.refuse(warrant.target, by + why, self._means.now_ms())
         return CooeeReply(status="done")
 
     def _remove(self, roster: Roster, member: Member, warrant: Warrant) -> tuple[ActKind, msgspec.Struct] | CooeeReply:

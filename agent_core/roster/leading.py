@@ -139,7 +139,9 @@ class Leading:
         now_ms = self._means.now_ms()
         by = self.room.refused_by(enrol.peer_id, now_ms)
         if by:
-            return CooeeReply(status="refused", message=f"{by} refused it.", next="Ask a person of that cluster.")
+            return CooeeReply(
+                status="refused", message=f"It was refused by {by}.", next="Ask a person of that cluster."
+            )
         known = self.room.get(enrol.peer_id, now_ms)
         waiting = self.room.take(enrol, now_ms)
         if waiting is None:

@@ -51,14 +51,14 @@ class WaitingRoom:
         self._waiting.pop(peer_id, None)
 
     def refuse(self, peer_id: str, by: str, now_ms: int) -> None:
-        """A person said no; ``by`` is that person's name."""
+        """A person said no; ``by`` is that person's name, and why if that was said."""
         self.leave(peer_id)
         self._refused[peer_id] = (by, now_ms + REFUSED_MS)
         while len(self._refused) > _MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
 
     def refused_by(self, peer_id: str, now_ms: int) -> str:
-        """Who refused it; empty if nobody did of late."""
+        """Who refused it and why; empty if nobody did of late."""
         by, until_ms = self._refused.get(peer_id, ("", 0))
         return by if now_ms < until_ms else ""
 

@@ -37,7 +37,9 @@ def test_all_voters_and_whole_names_are_seen(drive: Drive, size: tuple[int, int]
 def test_a_score_is_explained_part_by_part(drive: Drive) -> None:
     async def job(c: Driven) -> None:
         await c.press("2", "enter")
-        await c.see("Score of agent-b", "abilities, and whether it may vote", "0.90 × 0.30  0.27", "0.80 × 0.20  0.16", "0.84")
+        await c.see(
+            "Score of agent-b", "abilities, and whether it may vote", "0.90 × 0.30  0.27", "0.80 × 0.20  0.16", "0.84"
+        )
         await c.press("escape", "tab", "enter")
         await c.see("Certificate of term 7")
 

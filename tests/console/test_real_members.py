@@ -16,7 +16,7 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.real, pytest.mark.console, pytest.mark.timeout(180)]
 
 
-def test_a_newcomer_is_approved_by_a_key(tmp_path: Path) -> None:
+def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
     with mesh(tmp_path / "mesh", names=("agent-a",)) as (founder,):
         address = str(status(founder)["addresses"][0])
         words = [sys.executable, "-m", "chorus_hap", "--home", str(tmp_path / "home"), "--bootstrap", address]
@@ -41,6 +41,13 @@ def test_a_newcomer_is_approved_by_a_key(tmp_path: Path) -> None:
                 until(lambda: any(m["agent_id"] == "agent-n" for m in _members(founder)), 10, "a member everywhere")
                 terminal.press("i")
                 terminal.wait_for("chorus-ticket-", 10)
+                terminal.press("esc", "g", "/")
+                terminal.type("name:agent-n")
+                terminal.press("enter", "X")
+                terminal.wait_for("Revoke agent-n")
+                terminal.press("y")
+                terminal.wait_for("was revoked", 20)
+                until(lambda: status(newcomer)["stage"] == "revoked", 15, "it knows")
             finally:
                 if newcomer is not None:
                     newcomer.end()

@@ -80,6 +80,12 @@ def here(daemon: Daemon) -> bool:
     return False
 
 
+def _stage(daemon: Daemon) -> str:
+    with suppress(ChorusError):
+        return str(status(daemon)["stage"])
+    return ""
+
+
 def address(daemon: Daemon) -> str:
     return str(status(daemon)["addresses"][0])
 
@@ -141,6 +147,18 @@ def test_a_newcomer_waits_until_a_person_approves_it(daemons: list[Daemon], newc
     assert daemons[0].call("members.pending") == []
 
 
+def test_a_newcomer_that_is_refused_is_told_so_and_stays_outside(daemons: list[Daemon], newcomers: Newcomers) -> None:
+    assert run(daemons[0], "cluster", "policy", "approve")[0] == 0
+    newcomer = newcomers.start("agent-h", bootstrap=address(daemons[1]))
+    until(lambda: daemons[0].call("members.pending"), 20, "it waits")
+    code, done = run(daemons[0], "members", "refuse", "agent-h", "--reason", "nobody knows it")
+    assert code == 0, done
+    until(lambda: "nobody knows it" in notes(newcomer), 15, "it is told why")
+    assert daemons[0].call("members.pending") == []
+    assert (status(newcomer)["cluster_id"], member(daemons[0], status(newcomer)["peer_id"])) == ("", {})
+    newcomer.end()
+
+
 def test_a_voter_is_demoted_for_good_and_promoted_by_hand(daemons: list[Daemon]) -> None:
     """The leader demotes nobody back: only a person undoes what a person did."""
     code, done = run(daemons[0], "members", "demote", daemons[2].name, "--reason", "moves to another rack")
@@ -183,8 +201,14 @@ def test_a_revoked_node_is_cut_off_everywhere_and_nothing_it_writes_counts(
         assert texts(daemon, "cut") == {"before the cut"}
         assert member(daemon, peer)["revoked"]
         assert member(daemon, peer)["entries"] == held
-    with suppress(ChorusError):
-        assert "Revoked" not in notes(daemons[0])
+    assert "revoked" not in notes(daemons[0])
+    invited.end()
+    again = revived(invited, TIMINGS, address(daemons[0]))
+    try:
+        until(lambda: _stage(again) == "revoked", 15, "it still knows after a restart")
+        assert member(daemons[0], peer)["revoked"], "and nobody lets it in again"
+    finally:
+        again.end()
 
 
 def test_an_evicted_member_comes_back_by_the_clusters_policy(daemons: list[Daemon], newcomers: Newcomers) -> None:
