@@ -227,8 +227,7 @@ class ConsoleApp(App[str]):
         """The pane that is shown."""
         found = self.main.query(f"#pane-{self.pane_name}") if self.pane_name else None
         pane = found.first() if found else None
-        # While it is being made, or taken down at the end, it has no boxes to paint.
-        return pane if isinstance(pane, Pane) and pane.query(Viewport) else None
+        return pane if isinstance(pane, Pane) and pane.is_whole else None
 
     def _follow_store(self) -> None:
         if self.store.clock() < self._not_before and CONNECTION not in self._dirty:

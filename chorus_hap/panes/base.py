@@ -30,6 +30,7 @@ class Pane(Container):
 
     def __init__(self) -> None:
         super().__init__(id=f"pane-{self.name_}", classes="pane")
+        self._most_boxes = 0
 
     @property
     def console(self) -> ConsoleApp:
@@ -47,6 +48,13 @@ class Pane(Container):
     def sync(self) -> None:
         """Take everything from the store and paint."""
         raise NotImplementedError
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all boxes are there: while it is being made it has none yet, and at the end they are taken down one by one."""
+        boxes = len(self.query(Viewport))
+        self._most_boxes = max(self._most_boxes, boxes)
+        return 0 < boxes == self._most_boxes
 
     def wants(self, changed: frozenset[str] | set[str]) -> bool:
         """Whether these changed slices are shown here."""

@@ -34,6 +34,18 @@ def test_all_voters_and_whole_names_are_seen(drive: Drive, size: tuple[int, int]
     drive(job, node=node, size=size)
 
 
+def test_a_pane_that_is_taken_down_box_by_box_is_painted_no_more(drive: Drive) -> None:
+    async def job(c: Driven) -> None:
+        await c.press("2")
+        await c.see("Timeline")
+        assert c.app.pane is not None
+        await c.app.query_one("#el-leader").remove()
+        assert c.app.pane is None
+        c.app._tick()
+
+    drive(job)
+
+
 def test_a_score_is_explained_part_by_part(drive: Drive) -> None:
     async def job(c: Driven) -> None:
         await c.press("2", "enter")
