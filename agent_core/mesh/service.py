@@ -107,9 +107,8 @@ class LibP2PNetwork:
             config.max_connections, config.max_connections_of_host, config.max_handshakes, config.knocks_per_s
         )
         self._table = PeerTable(lambda peer: self._conduct.standing(peer, time.monotonic()))
-        self._dialer = Dialer(
-            config, self._peer_id, self._table, self._connect, self._note, over or (lambda _sentence: None)
-        )
+        self._over = over or (lambda _sentence: None)
+        self._dialer = Dialer(config, self._peer_id, self._table, self._connect, self._note, self._over)
         self._counters = GossipCounters()
         self._random = random.Random(config.rng_seed)
         self._topics: set[str] = set()
@@ -306,13 +305,16 @@ class LibP2PNetwork:
         await trio.lowlevel.checkpoint()
 
     async def _supervise(self, stop: trio.Event, task_status: TaskStatus[None]) -> ChorusError | None:
-        wait, started, failure = _REBUILD_MIN_S, False, None
+        wait, started, failure, trouble = _REBUILD_MIN_S, False, None, ""
         async with trio.open_nursery() as nursery:
             self._tasks = nursery
 
             def ready(session: Session) -> None:
-                nonlocal started
+                nonlocal started, trouble
                 self._session = session
+                if trouble:
+                    self._over(trouble)
+                    trouble = ""
                 session.gossip.judge, session.gossip.receiver = self._judge, self._receiver
                 self._addresses = session.addresses
                 self._listen = tuple(a.rpartition("/p2p/")[0] for a in self._addresses) or self._listen
@@ -334,7 +336,10 @@ class LibP2PNetwork:
                     failure = Unavailable(f"The network stack doesn't come up: {why}.", "See the node's log.")
                     break
                 self._rebuilds += 1
-                self._note(f"The network stack stopped ({why}); it is being rebuilt.")
+                if trouble:
+                    self._over(trouble)
+                trouble = f"The network stack stopped ({why}); it is being rebuilt."
+                self._note(trouble)
                 wait = _REBUILD_MIN_S if trio.current_time() - began > 60 else min(2 * wait, _REBUILD_MAX_S)
                 with trio.move_on_after(wait * self._random.uniform(0.5, 1.0)):
                     await stop.wait()
