@@ -39,7 +39,8 @@ FORMAT = 1
 PUT_AWAY = 20_000
 _PIECE = 500
 _PAGE = 128
-_CACHE_KIB = 8 * 1024
+#: Pages of the file in memory; the operating system keeps the others, and a larger share fills for half an hour before it is full.
+_CACHE_KIB = 2 * 1024
 
 
 class SnapshotFile:

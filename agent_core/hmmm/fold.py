@@ -23,7 +23,7 @@ MAX_WATCHED = 1000
 #: Messages of one thread that are looked at: its first one and the newest.
 MAX_THREAD_POSTS = 2000
 #: Messages in memory at most, of the threads that were looked at last.
-_CACHED_POSTS = 20_000
+_CACHED_POSTS = 4_000
 
 
 class RoomState:

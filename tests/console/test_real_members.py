@@ -41,13 +41,15 @@ def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
                 until(lambda: any(m["agent_id"] == "agent-n" for m in _members(founder)), 10, "a member everywhere")
                 terminal.press("i")
                 terminal.wait_for("chorus-ticket-", 10)
-                terminal.press("esc", "g", "/")
+                terminal.press("esc")
+                terminal.wait(lambda screen: "chorus-ticket-" not in screen, "the page of the ticket stays", 10)
+                terminal.press("g", "/")
                 terminal.type("name:agent-n")
                 terminal.press("enter", "X")
                 terminal.wait_for("Revoke agent-n")
                 terminal.press("y")
                 terminal.wait_for("was revoked", 20)
-                until(lambda: status(newcomer)["stage"] == "revoked", 15, "it knows")
+                until(lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "gone")
             finally:
                 if newcomer is not None:
                     newcomer.end()

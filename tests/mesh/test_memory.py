@@ -36,7 +36,7 @@ def spread(daemons: list[Daemon], room: str, expected: set[str], within_s: float
 
 def voter_changes(daemon: Daemon) -> int:
     entries: Any = daemon.call("log.tail", limit=200)
-    return sum(e["type"] == "act" and "voter." in e["text"] for e in entries)
+    return sum(e["type"] == "act" and " voter" in e["text"] for e in entries)
 
 
 def test_an_old_copy_of_a_home_fetches_what_it_lost_and_votes_again_when_told(daemons: list[Daemon]) -> None:
