@@ -43,6 +43,7 @@ class Folding:
         self._folds, self._snapshots, self._changed = folds, snapshots, changed
         self._woken = trio.Event()
         self._most, self._every_s = PUT_AWAY, PUT_AWAY_S
+        self._putting_away = trio.Lock()
 
     def wake(self) -> None:
         """Something was stored, or more counts than before: there may be much to read on, or to put away."""
@@ -91,11 +92,15 @@ class Folding:
             self._most, self._every_s = PUT_AWAY, PUT_AWAY_S
 
     async def put_away(self) -> None:
-        """Put the folds' state on disk, if there is anything new.
+        """Put the folds' state on disk, if there is anything new; one caller after the other.
 
         Raises:
             StoreError: the disk refuses; the state stays in memory.
         """
+        async with self._putting_away:
+            await self._put_away()
+
+    async def _put_away(self) -> None:
         folds = self._folds()
         if not self._snapshots.waiting or not folds.cluster_id or self._snapshots.damaged:
             return

@@ -70,6 +70,20 @@ async def test_a_long_history_is_folded_while_others_have_their_turn(
     again.close()
 
 
+async def test_two_who_put_away_at_once_take_turns(tmp_path: Path) -> None:
+    beside = Beside(tmp_path, 1500)
+    while beside.folds.behind:
+        beside.folds.step(100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(beside.service.put_away)
+        nursery.start_soon(beside.service.put_away)
+    assert not beside.file.waiting
+    beside.file.close()
+    again = open_snapshots(beside.home.path)
+    assert not beside.home.folds(again, in_steps=True).behind
+    again.close()
+
+
 async def test_a_damaged_snapshot_is_folded_anew_by_itself(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
