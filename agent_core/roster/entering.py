@@ -173,8 +173,11 @@ class Entering:
 
     def request(self, cluster: str) -> CooeeEnrol:
         """This node's signed request to be admitted to a cluster, or to have its record there brought up to date."""
+        return signed_enrol(self._unsigned(cluster), self._means.signer)
+
+    def _unsigned(self, cluster: str) -> CooeeEnrol:
         me = self._home.me
-        enrol = CooeeEnrol(
+        return CooeeEnrol(
             network=self._settings.network,
             cluster=cluster,
             peer_id=self._home.peer_id,
@@ -189,7 +192,6 @@ class Entering:
             host=me.host,
             ticket=me.ticket if me.ticket is not None and me.ticket.cluster == cluster else None,
         )
-        return signed_enrol(enrol, self._means.signer)
 
     async def _enrol(self, peer: str, cluster: str) -> None:
         """Ask for admission by way of a peer; once it is committed and seen, belong there."""
@@ -249,11 +251,10 @@ class Entering:
         before = home.member
         if before is None or not before.active or self._avoid.get(home.bound):
             return
-        request = self.request(home.bound)
-        if renewed(before, self._gate().applicant(request)) == before:
+        if renewed(before, self._gate().applicant(self._unsigned(home.bound))) == before:
             return
         self._avoid[home.bound] = self._means.now_ms() + REFUSED_MS
-        await self._reaching.put(request)
+        await self._reaching.put(self.request(home.bound))
 
     def _turned_away(self, cluster: str, reply: CooeeReply) -> None:
         """Not in: a person has to approve it, or it is refused."""
