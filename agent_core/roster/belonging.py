@@ -139,7 +139,7 @@ class Belonging:
 
     def _shows(self, act: int) -> bool:
         roster = self.roster
-        return roster is not None and roster.version >= act and roster.is_member(self.peer_id)
+        return roster is not None and roster.version >= act and self.peer_id in roster.members
 
     # --- going over ---------------------------------------------------------------------------------------------------
 
@@ -163,6 +163,8 @@ class Belonging:
     async def go_over(self, cluster: str, act: int, timeout_s: float) -> bool:
         """Fold a cluster's acts; belong to it if they show this node's admission in time, else stay what it was.
 
+        Whom the cluster sent away again meanwhile belongs there as such, and says so, unless it has another one to stay in.
+
         Args:
             cluster: its id.
             act: the number of the act by which it is a member there.
@@ -174,7 +176,8 @@ class Belonging:
         self._joining = cluster
         try:
             await self._on_bound(cluster)
-            if await self._changes.until(lambda: self._shows(act), timeout_s):
+            shown = await self._changes.until(lambda: self._shows(act), timeout_s)
+            if shown and not (self.out and self.bound):
                 chain = self._chain()
                 await self.settle(cluster, len(chain.committed) - 1 if chain is not None else 0)
         finally:

@@ -43,13 +43,20 @@ def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
                 terminal.wait_for("chorus-ticket-", 10)
                 terminal.press("esc")
                 terminal.wait(lambda screen: "chorus-ticket-" not in screen, "the page of the ticket stays", 10)
+                newcomer.end()
+                until(lambda: not any(p["agent_id"] == "agent-n" for p in _peers(founder)), 10, "away")
                 terminal.press("g", "/")
                 terminal.type("name:agent-n")
-                terminal.press("enter", "X")
+                terminal.press("enter", "E")
+                terminal.wait_for("Evict agent-n")
+                terminal.press("y")
+                terminal.wait_for("was evicted", 20)
+                until(lambda: any(m["agent_id"] == "agent-n" and m["evicted"] for m in _members(founder)), 10, "gone")
+                terminal.press("X")
                 terminal.wait_for("Revoke agent-n")
                 terminal.press("y")
                 terminal.wait_for("was revoked", 20)
-                until(lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "gone")
+                until(lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "for good")
             finally:
                 if newcomer is not None:
                     newcomer.end()
@@ -57,4 +64,9 @@ def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
 
 def _members(daemon: Daemon) -> list[dict[str, Any]]:
     found: Any = daemon.call("members")
+    return list(found)
+
+
+def _peers(daemon: Daemon) -> list[dict[str, Any]]:
+    found: Any = daemon.call("peers")
     return list(found)

@@ -264,6 +264,30 @@ async def test_a_revoked_identity_doesnt_come_back(clusters: Clusters, autojump_
     assert (reply.status, reply.message) == ("refused", "This identity was revoked.")
 
 
+async def test_who_is_revoked_before_it_saw_its_admission_learns_of_it(
+    clusters: Clusters, autojump_clock: MockClock
+) -> None:
+    from agent_core.election.acts import ActKind
+    from agent_core.roster.fold import RevokePayload
+
+    a, lone, b = await founded(clusters), await founded(clusters, "lone"), await clusters.start("b")
+    own = lone.bound
+    for name in ("b", "lone"):
+        clusters.homes[name].hidden = True
+    clusters.connect(a, b)
+    await until(lambda: members(a) == {"a", "b"})
+    clusters.connect(a, lone)
+    await until(lambda: members(a) == {"a", "b", "lone"})
+    for service in (b, lone):
+        revoke = RevokePayload(peer_id=service.peer_id, heads=())
+        await clusters.homes["a"].propose(ActKind.MEMBER_REVOKE, revoke)
+    for name in ("b", "lone"):
+        clusters.homes[name].hidden = False
+    await until(lambda: b.stage == "revoked", 5)
+    await until(lambda: lone.stage == "member", 5)
+    assert (b.bound, lone.bound) == (a.bound, own), "who has another cluster stays there"
+
+
 async def test_a_members_record_follows_what_it_says_of_itself_but_not_its_authority(
     clusters: Clusters, autojump_clock: MockClock
 ) -> None:
