@@ -56,7 +56,9 @@ def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
                 terminal.wait_for("Revoke agent-n")
                 terminal.press("y")
                 terminal.wait_for("was revoked", 20)
-                until(lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "for good")
+                until(
+                    lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "for good"
+                )
             finally:
                 if newcomer is not None:
                     newcomer.end()
