@@ -265,7 +265,7 @@ async def latency(folder: Path, rounds: int = 100) -> dict[str, float]:
 def starts() -> object:
     """What a start costs with a history of ten and a hundred thousand entries (``bench/start.py``)."""
     command = [sys.executable, "-m", "bench.start", "--entries", "10000", "100000", "--runs", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # 1 says that a goal is missed
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -151,7 +151,7 @@ def start(home: Home, *, until_folded: bool = False) -> dict[str, float]:
         took = time.perf_counter() - began
         found = {"ready_s": took, "cpu_s": _cpu_s(daemon), "peak_mib": _peak(daemon)}
         if until_folded:
-            while any("Folding" in note for note in daemon.call("status")["notes"]):
+            while any(doing["kind"] == "folding" for doing in daemon.call("status")["underway"]):
                 time.sleep(0.5)
             found |= {"folded_s": time.perf_counter() - began, "folding_peak_mib": _peak(daemon)}
     finally:
