@@ -225,6 +225,7 @@ def kill_on_a_full_disk(home: Path, kills: int, rng: random.Random) -> Checker:
             filler.unlink()
             if life.ended:
                 life.kill()
+                checker.trouble = ""  # a life that begins well has nothing to take back
                 life = Life(home, checker.last_ops, rng.getrandbits(64))
             _until(life, checker, lambda: len(checker.acked), "goes on by itself")
             _until(life, checker, lambda: not checker.trouble, "says that the disk is well", change=False)
