@@ -35,6 +35,7 @@ class Disk:
         self._sparing = Sparing(log)
         self.trouble = ""  #: what the disk said when it last refused, with what to do; empty once it obeys again
         self.changed: Callable[[], None] = lambda: None
+        self.refuses: Callable[[], None] = lambda: None  #: called when it begins to
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do some work on the store.
@@ -85,6 +86,7 @@ class Disk:
         self.trouble = trouble
         if trouble:
             self._sparing.error(f"the store can't be written: {trouble}")
+            self.refuses()
         else:
             log.info("the store can be written again")
         self.changed()

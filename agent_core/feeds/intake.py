@@ -53,6 +53,8 @@ class Intake:
         self._purge_callbacks: list[Callable[[Sequence[EntryKey]], None]] = []
         self._fork_callbacks: list[Callable[[str, int], None]] = []
         self._doubt_callbacks: list[Callable[[], None]] = []
+        self._begun = trio.Event()
+        disk.refuses = self._begin
 
     def on_entries(self, callback: Callable[[Sequence[Entry]], None]) -> None:
         """Call back with entries once they are durable and their time has come; each feed in its order."""
@@ -134,17 +136,36 @@ class Intake:
             self._to_purge |= targets
             await self._purge(self._due(targets))
         self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
+        if self._holding.feeds:
+            self._begin()
 
     def roster_changed(self) -> None:
         """Somebody may have become one who may purge: judge again at the next tick."""
         self._judge_purges = True
+        self._begin()
 
     # --- what time brings ---------------------------------------------------------------------------------------------
 
+    async def rest(self, again_s: float, quiet_s: float) -> None:
+        """Rest until the next tick.
+
+        Args:
+            again_s: how long while something waits for time to pass: an entry's stamp, a disk that refuses, a purge; seconds.
+            quiet_s: how long at most otherwise, seconds; shorter if something begins to wait.
+        """
+        if not self._waits:
+            self._begun = trio.Event()
+            with trio.move_on_after(quiet_s):
+                await self._begun.wait()
+        if self._waits:
+            await trio.sleep(again_s)
+
     @property
-    def waits(self) -> bool:
-        """Whether something waits for time to pass: an entry's stamp, a disk that refuses, a purge to be judged again."""
+    def _waits(self) -> bool:
         return bool(self._holding.feeds or self._disk.trouble or self._judge_purges)
+
+    def _begin(self) -> None:
+        self._begun.set()
 
     async def tick(self) -> None:
         """Deliver what was held when its time comes; try again a refusing disk, and purges if they may be judged otherwise now."""

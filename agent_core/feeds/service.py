@@ -436,4 +436,4 @@ class Feeds:
     async def _tick(self) -> None:
         while True:
             await self._intake.tick()
-            await trio.sleep(min(self._interval_s, 1.0 if self._intake.waits else QUIET_S))
+            await self._intake.rest(min(self._interval_s, 1.0), min(self._interval_s, QUIET_S))

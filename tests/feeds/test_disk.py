@@ -51,6 +51,27 @@ async def test_trouble_is_said_until_a_large_write_succeeds(caplog: pytest.LogCa
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+async def test_a_disk_that_obeys_again_is_well_within_two_seconds_whenever_it_refused(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    node = Node(0, None, interval_s=5.0)
+    feeds = await node.start(nursery)
+    for rested_s in (0.1, 1.5, 3.0):
+        await trio.sleep(10 + rested_s)
+        with pytest.raises(StoreError):
+            await feeds.disk.run(_refuse)
+        assert feeds.disk.trouble
+        with trio.fail_after(2.0):
+            while feeds.disk.trouble:  # noqa: ASYNC110 - only the disk's own notice is waited for
+                await trio.sleep(0.05)
+    await node.stop()
+    nursery.cancel_scope.cancel()
+
+
+def _refuse() -> None:
+    raise StoreError("The disk is full.", "Free some space.")
+
+
 async def test_what_is_not_the_disks_fault_is_no_trouble() -> None:
     disk = Disk(threaded=True)
     with pytest.raises(ZeroDivisionError):
