@@ -10,7 +10,7 @@ import pytest
 
 from chorus_hap.tour import TIMINGS, Daemon, mesh
 from tests.console.terminal import Terminal
-from tests.support.daemons import status
+from tests.support.daemons import revived, status
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.console, pytest.mark.timeout(180)]
@@ -52,16 +52,26 @@ def test_a_newcomer_is_let_in_and_sent_away_by_keys(tmp_path: Path) -> None:
                 terminal.press("y")
                 terminal.wait_for("was evicted", 20)
                 until(lambda: any(m["agent_id"] == "agent-n" and m["evicted"] for m in _members(founder)), 10, "gone")
+                newcomer = revived(newcomer, bootstrap=address)
+                terminal.wait_for("1 waiting", 40)
+                terminal.press("a")
+                terminal.wait_for("Let agent-n")
+                terminal.press("y")
+                terminal.wait_for("is a member now", 20)
+                until(lambda: _belongs(newcomer, founder), 15, "it is back")
                 terminal.press("X")
                 terminal.wait_for("Revoke agent-n")
                 terminal.press("y")
                 terminal.wait_for("was revoked", 20)
-                until(
-                    lambda: any(m["agent_id"] == "agent-n" and m["revoked"] for m in _members(founder)), 10, "for good"
-                )
+                until(lambda: status(newcomer)["stage"] == "revoked", 15, "it knows")
             finally:
                 if newcomer is not None:
                     newcomer.end()
+
+
+def _belongs(daemon: Daemon, to: Daemon) -> bool:
+    mine, its = status(daemon), status(to)
+    return bool(mine["stage"] == "ready" and mine["cluster_id"] == its["cluster_id"])
 
 
 def _members(daemon: Daemon) -> list[dict[str, Any]]:
