@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import trio
 from agent_core.mesh.addresses import parse_peer
 
 if TYPE_CHECKING:
-    from zeroconf import Zeroconf
+    from zeroconf import ServiceInfo, Zeroconf
+
+log = logging.getLogger("chorus.mesh")
 
 SERVICE = "_chorus._udp.local."
 TAG = "CHORUS-peer-discovery"
@@ -78,13 +81,28 @@ class Discovery:
             if state_change is ServiceStateChange.Removed or name.startswith(self._peer_id[-32:]):
                 return
             info = ServiceInfo(service_type, name)
-            if info.load_from_cache(zeroconf) or info.request(zeroconf, _ANSWER_MS):
+            if asked(info, zeroconf):
                 addresses = read_properties(info.properties, self._network)
                 if addresses:
                     report(addresses)
 
         ServiceBrowser(zeroconf, SERVICE, handlers=[changed])
         return zeroconf
+
+
+def asked(info: ServiceInfo, zeroconf: Zeroconf) -> bool:
+    """Whether it is known, or was answered within :data:`_ANSWER_MS`, what a service says of itself.
+
+    What zeroconf raises when it is being closed, or when the machine is too busy, would end its thread and with it all looking;
+    a service that isn't known yet is told of again.
+    """
+    from zeroconf import Error
+
+    try:
+        return info.load_from_cache(zeroconf) or info.request(zeroconf, _ANSWER_MS)
+    except (Error, AssertionError, RuntimeError) as exc:  # the last two where its event loop stands already
+        log.debug("%s wasn't asked: %r", info.name, exc)
+        return False
 
 
 def read_properties(properties: dict[bytes, bytes | None], network: str) -> tuple[str, ...]:

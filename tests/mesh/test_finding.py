@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
 
 from agent_core.errors import TooLarge, Unavailable
-from agent_core.mesh.discovery import TAG, read_properties
+from agent_core.mesh.discovery import TAG, asked, read_properties
 from tests.support.meshes import config, connected, running
 from tests.support.network_conformance import eventually
 
@@ -23,6 +24,18 @@ async def test_nodes_of_one_network_find_each_other_by_mdns() -> None:
         assert not foreign.peers()
         assert not a.notes
         assert not foreign.notes
+
+
+def test_who_cant_be_asked_is_not_known_and_ends_no_looking() -> None:
+    from zeroconf import EventLoopBlocked, NotRunningException
+
+    for why in (EventLoopBlocked(), NotRunningException(), AssertionError(), RuntimeError()):
+
+        def request(zeroconf: object, timeout_ms: float, why: Exception = why) -> bool:
+            raise why
+
+        info: Any = SimpleNamespace(name="n", load_from_cache=lambda zeroconf: False, request=request)
+        assert not asked(info, SimpleNamespace())
 
 
 @pytest.mark.real
