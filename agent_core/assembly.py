@@ -33,10 +33,10 @@ from agent_core.folds import FoldSet
 from agent_core.hmmm.service import RoomsService
 from agent_core.identity import keys
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
-from agent_core.mesh.addresses import parse_peer
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.known import KnownPeers, known_addresses
 from agent_core.mesh.service import LibP2PNetwork
+from agent_core.multiaddrs import parse_peer
 from agent_core.ports import Ports
 from agent_core.roster.model import Kind, Policy, VoterUse
 from agent_core.roster.moving import Moving

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from agent_core.mesh import LibP2PNetwork, MeshConfig
-from agent_core.mesh.addresses import is_quic
+from agent_core.multiaddrs import is_quic
 from agent_core.network import Stream
 
 ECHO = "/chorus/bench-echo/1.0.0"

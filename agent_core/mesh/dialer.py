@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from agent_core.mesh.addresses import is_quic, parse_peer
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.peers import PeerTable
+from agent_core.multiaddrs import is_quic, parse_peer
 from agent_core.network import DialResult
 
 #: Peers dialled at the same time; peers wanted at most; seconds after which a lost peer nobody named is given up.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from agent_core.mesh.addresses import parse_peer
+from agent_core.multiaddrs import parse_peer
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo, Zeroconf

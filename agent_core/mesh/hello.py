@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agent_core.mesh.addresses import is_quic, multiaddr, parse_peer
+from agent_core.multiaddrs import is_quic, multiaddr, parse_peer
 
 HELLO = "/chorus/hello/1.0.0"
 PING = "/chorus/ping/1.0.0"

@@ -19,11 +19,11 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from agent_core.errors import ConfigError, PortInUse
-from agent_core.mesh.addresses import endpoint, is_quic
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.peers import PeerTable
 from agent_core.mesh.quic import prepare
+from agent_core.multiaddrs import endpoint, is_quic
 
 
 def build_host(config: MeshConfig, table: PeerTable, entrance: Entrance) -> Any:

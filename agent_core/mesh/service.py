@@ -20,13 +20,13 @@ import trio
 
 from agent_core.errors import ChorusError, TooLarge, Unavailable
 from agent_core.identity.peer_id import peer_id_of
-from agent_core.mesh.addresses import is_quic
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MAX_GOSSIP_BYTES, MeshConfig
 from agent_core.mesh.dialer import Dialer, probe
 from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.hello import MAX_PEERS, PEERS, PING, Peers, decode_peers, encode
 from agent_core.mesh.peers import PeerTable
+from agent_core.multiaddrs import is_quic
 from agent_core.network import (
     DialResult,
     Judge,

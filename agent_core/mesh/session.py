@@ -20,7 +20,6 @@ from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
 from agent_core.mesh import compat, quic
-from agent_core.mesh.addresses import is_quic
 from agent_core.mesh.conduct import Conduct, GossipCounters
 from agent_core.mesh.config import MESH_VERSION, MeshConfig
 from agent_core.mesh.entrance import Entrance
@@ -29,6 +28,7 @@ from agent_core.mesh.hello import HELLO, MAX_HELLO_BYTES, Hello, decode_hello, e
 from agent_core.mesh.host import build_host
 from agent_core.mesh.peers import Connection, PeerTable
 from agent_core.mesh.streams import FramedStream
+from agent_core.multiaddrs import is_quic
 from agent_core.network import DialResult, Offence, StreamClosed, StreamHandler
 
 log = logging.getLogger("chorus.mesh")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_core.errors import PortInUse
-from agent_core.mesh.addresses import is_quic
+from agent_core.multiaddrs import is_quic
 from agent_core.network import DialResult, Network
 from tests.support.meshes import config, connected, process, running
 from tests.support.network_conformance import *  # noqa: F403

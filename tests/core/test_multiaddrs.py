@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.errors import ConfigError
-from agent_core.mesh.addresses import endpoint, multiaddr, parse, parse_peer
 from agent_core.mesh.hello import MAX_ADDRESSES, Hello, decode_hello, decode_peers, encode, seen_from_here
+from agent_core.multiaddrs import endpoint, multiaddr, parse, parse_peer
 
 PEER = "12D3KooWAfmVgxWUSPUMyZ4hy2ZGoYfSCXdVbvLMPh5NwCdcWFvx"
 OTHER = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
