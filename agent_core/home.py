@@ -6,12 +6,14 @@ import fcntl
 import os
 import shlex
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from agent_core.errors import HomeInUse, StoreError
+from agent_core.errors import ConfigError, HomeInUse, StoreError
+from agent_core.text import from_system, has_unseen, is_text
 
 #: Longest path a Unix socket may have here; a longer one moves to the runtime directory (SPEC section 15).
 MAX_SOCKET_PATH_BYTES = 100
@@ -110,6 +112,49 @@ class Home:
                 f"The home {self.root} can't be written: {exc.strerror or exc}.",
                 "Free space, mend its permissions, or name another one with --home.",
             ) from exc
+
+
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``$CHORUS_HOME``, else the platform's directory for application data.
+
+    Raises:
+        ConfigError: ``CHORUS_HOME`` is empty, or no path.
+    """
+    environ = os.environ if environ is None else environ
+    if "CHORUS_HOME" in environ:
+        return _home_path(environ["CHORUS_HOME"], "env CHORUS_HOME")
+    from platformdirs import user_data_path
+
+    return user_data_path("chorus-hap", appauthor=False)
+
+
+def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The home directory that is named, or else the default one; absolute, for others read of it where they stand.
+
+    Raises:
+        ConfigError: what is named is empty, or no path that a node can tell others of.
+    """
+    path = (default_home(environ) if home is None else _home_path(str(home), "--home")).absolute()
+    if not is_text(str(path)):  # the working directory or the login's own may be of another encoding
+        raise ConfigError(
+            f"The home {from_system(str(path))!r} can't be used: its path isn't UTF-8 text.",
+            "Name a home with --home whose whole path is UTF-8.",
+        )
+    return path
+
+
+def _home_path(text: str, origin: str) -> Path:
+    if not text.strip():
+        raise ConfigError(
+            f"{origin}: the home's path is {'empty' if not text else 'blank'}.",
+            "Leave it out for the default, or name a directory.",
+        )
+    if has_unseen(text) and is_text(text):
+        raise ConfigError(
+            f"{origin}: {text[:80]!r} can't be a home: it has characters in it that nobody sees.",
+            "Write the path anew by hand.",
+        )
+    return Path(text).expanduser()
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -11,7 +11,7 @@ import getpass
 import os
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
@@ -19,67 +19,112 @@ from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from agent_core import setting_kinds as kinds
 from agent_core.errors import ConfigError
+from agent_core.home import home_of as home_of
+from agent_core.inputs import read_text
+from agent_core.names import MAX_NAME_CHARS, made
+from agent_core.setting_kinds import Kind, Unfit
+from agent_core.text import from_system
 
-Port: TypeAlias = int | Literal["off"]
+Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)] | Literal["off"]
 
 
-def _doc(text: str, **bounds: Any) -> Meta:
-    return Meta(description=text, **bounds)
+def _doc(text: str, kind: Kind | None = None, *, flag: str = "", secret: bool = False, **bounds: Any) -> Meta:
+    """What a setting means.
+
+    Args:
+        text: for people.
+        kind: what texts it takes, or each item of its list.
+        flag: the flag that is this setting by another name.
+        secret: its value is never shown.
+        bounds: of numbers, as msgspec takes them.
+    """
+    return Meta(description=text, extra={"kind": kind, "flag": flag, "secret": secret}, **bounds)
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who speaks."""
 
-    id: Annotated[str, _doc("name shown to others; default `<login>-<host>` for people, `agent-<host>` for agents")] = (
-        ""
-    )
-    role: Annotated[str, _doc("role id from the roles file; default `operator` for people, `agent` for agents")] = ""
-    capabilities: Annotated[tuple[str, ...], _doc("what this agent can do, in words of your own")] = ()
+    id: Annotated[
+        str,
+        _doc(
+            "name shown to others; default `<login>-<host>` for people, `agent-<host>` for agents",
+            kinds.agent,
+            flag="--agent-id",
+        ),
+    ] = ""
+    role: Annotated[
+        str,
+        _doc(
+            "role id from the roles file; default `operator` for people, `agent` for agents", kinds.role, flag="--role"
+        ),
+    ] = ""
+    capabilities: Annotated[
+        tuple[str, ...], _doc("what this agent can do, in words of your own", kinds.capability)
+    ] = ()
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which mesh, and how one gets in."""
 
-    network: Annotated[str, _doc("name that separates meshes", pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "chorus"
+    network: Annotated[str, _doc("name that separates meshes", kinds.network, flag="--network")] = "chorus"
     policy: Annotated[
         Literal["open", "invite", "approve"],
         _doc("how a cluster founded here admits newcomers; `chorus-hap cluster policy` changes it later"),
     ] = "open"
     ticket: Annotated[
-        str, _doc("word of `members invite` by which a new home is admitted; a secret", extra={"secret": True})
+        str,
+        _doc("word of `members invite` by which a new home is admitted; a secret", flag="--ticket", secret=True),
     ] = ""
     evict_after_s: Annotated[
-        float, _doc("absence after which a member without a vote is evicted, seconds; 0 for never", ge=0)
+        float,
+        _doc(
+            "absence after which a member without a vote is evicted, seconds; 0 for never", ge=0, le=10 * kinds.YEAR_S
+        ),
     ] = 0.0
     force_open: Annotated[bool, _doc("keep `open` while listening beyond loopback")] = False
-    found: Annotated[bool, _doc("found a cluster at once instead of looking for peers first")] = False
-    discovery_s: Annotated[float, _doc("how long a new home looks for peers before it founds, seconds", ge=0.1)] = 10.0
+    found: Annotated[bool, _doc("found a cluster at once instead of looking for peers first", flag="--found")] = False
+    discovery_s: Annotated[
+        float, _doc("how long a new home looks for peers before it founds, seconds", ge=0.1, le=kinds.DAY_S)
+    ] = 10.0
 
 
 class P2p(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the node listens for peers."""
 
-    host: Annotated[str, _doc("address to listen on; loopback unless you ask for more")] = "127.0.0.1"
+    host: Annotated[
+        str,
+        _doc("IP address to listen on: `127.0.0.1` for this machine only, `0.0.0.0` or `::` for everybody", kinds.host),
+    ] = "127.0.0.1"
     port: Annotated[int, _doc("TCP port; 0 for any free one", ge=0, le=65535)] = 9000
     quic: Annotated[bool, _doc("listen for QUIC too, on the UDP port of the same number, and dial it")] = False
     max_connections: Annotated[int, _doc("connections at most", ge=4, le=10_000)] = 64
-    redial_min_s: Annotated[float, _doc("first wait before a lost peer is dialled again, seconds", gt=0)] = 0.5
-    redial_max_s: Annotated[float, _doc("longest wait between two dials, seconds", gt=0)] = 30.0
+    redial_min_s: Annotated[
+        float, _doc("first wait before a lost peer is dialled again, seconds", gt=0, le=kinds.DAY_S)
+    ] = 0.5
+    redial_max_s: Annotated[float, _doc("longest wait between two dials, seconds", gt=0, le=kinds.DAY_S)] = 30.0
 
 
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Peers known beforehand."""
 
     peers: Annotated[
-        tuple[str, ...], _doc("full multiaddrs with /p2p/, as `status` lists them; commas in the environment")
+        tuple[str, ...],
+        _doc(
+            "full multiaddrs with /p2p/, as `status` lists them; commas in the environment",
+            kinds.multiaddr,
+            flag="--bootstrap",
+        ),
     ] = ()
 
 
 class Mdns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Discovery on the local network."""
 
-    interfaces: Annotated[tuple[str, ...], _doc("addresses of the interfaces to look on; none switches it off")] = ()
+    interfaces: Annotated[
+        tuple[str, ...], _doc("IPv4 addresses of the interfaces to look on; none switches it off", kinds.interface)
+    ] = ()
 
 
 class Dht(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,7 +136,9 @@ class Dht(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Feeds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The durable memory."""
 
-    exchange_s: Annotated[float, _doc("how often heads are compared with one random peer, seconds", gt=0)] = 5.0
+    exchange_s: Annotated[
+        float, _doc("how often heads are compared with one random peer, seconds", gt=0, le=kinds.DAY_S)
+    ] = 5.0
 
 
 class Blocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,41 +148,55 @@ class Blocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     eager_mib: Annotated[
         int, _doc("content up to this is fetched from the others unasked, MiB; 0 for nothing", ge=0, le=127)
     ] = 8
-    room_mib: Annotated[int, _doc("all blocks together, before others' content isn't fetched any more, MiB", ge=1)] = (
-        4096
-    )
+    room_mib: Annotated[
+        int, _doc("all blocks together, before others' content isn't fetched any more, MiB", ge=1, le=1 << 24)
+    ] = 4096
 
 
 class Election(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who leads."""
 
-    heartbeat_s: Annotated[float, _doc("time between a leader's heartbeats, seconds", ge=0.1)] = 5.0
+    heartbeat_s: Annotated[float, _doc("time between a leader's heartbeats, seconds", ge=0.1, le=kinds.HOUR_S)] = 5.0
     timeout_s: Annotated[
-        float, _doc("silence after which a leader is replaced, seconds; at least twice the heartbeat", ge=0.5)
+        float,
+        _doc("silence after which a leader is replaced, seconds; at least twice the heartbeat", ge=0.5, le=kinds.DAY_S),
     ] = 15.0
     stability_s: Annotated[
-        float, _doc("a new leader's time without challenge while its heartbeats arrive, seconds", ge=0)
+        float, _doc("a new leader's time without challenge while its heartbeats arrive, seconds", ge=0, le=kinds.DAY_S)
     ] = 60.0
     voter: Annotated[bool, _doc("let a console's node be made a voter in clusters of three voters and more")] = False
     demote_s: Annotated[
-        float, _doc("absence after which a voter is demoted while the rest makes a majority, seconds", gt=0)
+        float,
+        _doc(
+            "absence after which a voter is demoted while the rest makes a majority, seconds",
+            gt=0,
+            le=10 * kinds.YEAR_S,
+        ),
     ] = 600.0
 
 
 class Hmmm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rooms."""
 
-    objection_agents_s: Annotated[float, _doc("objection period of a plan among agents, seconds", ge=0)] = 30.0
-    objection_human_s: Annotated[float, _doc("the same when a person takes part or is mentioned, seconds", ge=0)] = (
-        600.0
-    )
+    objection_agents_s: Annotated[
+        float, _doc("objection period of a plan among agents, seconds", ge=0, le=kinds.YEAR_S)
+    ] = 30.0
+    objection_human_s: Annotated[
+        float, _doc("the same when a person takes part or is mentioned, seconds", ge=0, le=kinds.YEAR_S)
+    ] = 600.0
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """HTTP as a whole."""
 
     enabled: Annotated[bool, _doc("open HTTP for a console's node too; a daemon always does")] = False
-    host: Annotated[str, _doc("address to listen on")] = "127.0.0.1"
+    host: Annotated[
+        str,
+        _doc(
+            "IP address that api, health and metrics listen on: `127.0.0.1` for this machine only, `0.0.0.0` or `::` for everybody",
+            kinds.host,
+        ),
+    ] = "127.0.0.1"
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,7 +226,7 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Console(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The console."""
 
-    theme: Annotated[str, _doc("name of a theme; `:theme` lists them")] = "chorus-dark"
+    theme: Annotated[str, _doc("name of a theme; `:theme` lists them", kinds.line)] = "chorus-dark"
     ascii: Annotated[bool, _doc("plain ASCII in place of line drawing and symbols")] = False
     read_only: Annotated[bool, _doc("start without any action that changes something")] = False
     keys: Annotated[dict[str, str], _doc('other keys, by action id: `compose = "ctrl+n"`')] = {}
@@ -201,6 +262,9 @@ class Setting:
     type: Any
     default: Any
     doc: str
+    hint: Any = str  #: the type with its bounds
+    kind: Kind | None = None
+    flag: str = ""  #: the flag that is this setting by another name
     secret: bool = False  #: never shown
 
     @property
@@ -219,10 +283,11 @@ def catalogue() -> Iterator[Setting]:
         for item in msgspec.structs.fields(section.type):
             kind, meta = hints[item.name].__origin__, hints[item.name].__metadata__[0]
             default = item.default if item.default is not msgspec.NODEFAULT else item.default_factory()
-            secret = bool((meta.extra or {}).get("secret"))
-            yield Setting(section.name, item.name, kind, default, meta.description, secret)
+            yield Setting(section.name, item.name, kind, default, meta.description, hint=hints[item.name], **meta.extra)
 
 
+#: What a file of settings has at most.
+MAX_CONFIG_BYTES = 1024 * 1024
 #: Names the original's users know, beside those that follow the rule.
 ALIASES = {"CHORUS_ROLE": "agent.role"}
 #: Variables that are not settings of the node.
@@ -252,27 +317,11 @@ class Settings:
 
     def value(self, name: str) -> Any:
         """The value in force of ``section.key``."""
-        section, _, key = name.partition(".")
-        return getattr(getattr(self.values, section), key)
+        return _value(self.values, name)
 
     def asked_for(self, name: str) -> bool:
         """Whether somebody set this key, rather than its default being in force."""
         return self.origins.get(name, "default") != "default"
-
-
-def default_home(environ: Mapping[str, str] | None = None) -> Path:
-    """``$CHORUS_HOME``, else the platform's directory for application data."""
-    environ = os.environ if environ is None else environ
-    if environ.get("CHORUS_HOME"):
-        return Path(environ["CHORUS_HOME"]).expanduser()
-    from platformdirs import user_data_path
-
-    return user_data_path("chorus-hap", appauthor=False)
-
-
-def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """The home directory that is named, or else the default one; absolute, for others read of it where they stand."""
-    return (Path(home).expanduser() if home else default_home(environ)).absolute()
 
 
 def load(
@@ -314,12 +363,13 @@ def load(
         elif variable in NOT_YET:
             warnings.append(f"{variable} is set, but this version doesn't have what it is for.")
         elif variable.startswith("CHORUS_") and variable not in PLAIN:
-            warnings.append(f"{variable} is no setting; it is ignored. {_nearest(variable, by_env)}".strip())
+            shown = from_system(variable[:80])
+            warnings.append(f"{shown!r} is no setting; it is ignored. {_nearest(shown, by_env)}".strip())
 
     for name, value in (flags or {}).items():
         if name not in known:
             raise ConfigError(
-                f"--set {name}: there is no such setting.",
+                f"--set {from_system(name[:80])}: there is no such setting.",
                 _nearest(name, known) or "`chorus-hap config show` lists them.",
             )
         if value is not None:
@@ -329,26 +379,28 @@ def load(
 
 
 def default_agent_id(kind: str) -> str:
-    """``<login>-<host>`` for people, ``agent-<host>`` for agents."""
-    host = socket.gethostname().split(".")[0] or "host"
-    if kind != "human":
-        return f"agent-{host}"
+    """``<login>-<host>`` for people, ``agent-<host>`` for agents: a valid name, whatever login and host are called."""
+    # Each has its share of the room, so that a long one doesn't push the other out.
+    host = made(_asked(socket.gethostname).split(".")[0], otherwise="host", limit=23)
+    login = _asked(getpass.getuser) if kind == "human" else "agent"
+    return f"{made(login, otherwise='human', limit=MAX_NAME_CHARS - 1 - len(host))}-{host}"
+
+
+def _asked(system: Callable[[], str]) -> str:
+    """What the system says; nothing if it doesn't know (no passwd entry, no name)."""
     try:
-        return f"{getpass.getuser()}-{host}"
-    except (KeyError, OSError):
-        return f"human-{host}"
+        return system()
+    except (KeyError, OSError, ImportError):
+        return ""
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, Any, int]]:
-    try:
-        text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    text = read_text(path, MAX_CONFIG_BYTES)
+    if text is None:
         return
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} can't be read: {exc}.", "Mend the file or its permissions.") from exc
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as exc:  # ValueError: a number of too many digits
         raise ConfigError(f"{path} isn't valid TOML: {exc}.", "Mend that line.") from exc
     for section, content in table.items():
         if not isinstance(content, dict):
@@ -382,27 +434,43 @@ def _typed(raw: Mapping[str, Any], origins: Mapping[str, str], known: Mapping[st
     sections: dict[str, dict[str, Any]] = {}
     for name, value in raw.items():
         setting = known[name]
-        if isinstance(value, str) and setting.type == tuple[str, ...]:
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        sections.setdefault(setting.section, {})[setting.key] = value
         try:
-            # One key at a time, so that the message can name where it came from.
-            msgspec.convert({setting.section: {setting.key: value}}, Values, strict=False)
-        except msgspec.ValidationError as exc:
-            said = str(exc).split(" - at ")[0]
+            judged = kinds.judge(value, setting.hint, setting.kind)
+        except Unfit as exc:
+            shown = "that value" if setting.secret else _shown(value)
             raise ConfigError(
-                f"{_where(origins[name])}{name} = {value!r} can't be used: {said}.", f"It is: {setting.doc}."
+                f"{_where(origins[name], setting)}{name} = {shown} can't be used: {exc.reason}.",
+                exc.hint or f"It is: {setting.doc}.",
             ) from exc
-    values = msgspec.convert(sections, Values, strict=False)
-    if values.election.timeout_s < 2 * values.election.heartbeat_s:
-        raise ConfigError(
-            f"election.timeout_s = {values.election.timeout_s:g} is less than twice election.heartbeat_s = {values.election.heartbeat_s:g}.",
-            "Raise the timeout or lower the heartbeat.",
-        )
+        sections.setdefault(setting.section, {})[setting.key] = judged
+    values = msgspec.convert(sections, Values)
+    for name, other, times in _NOT_BELOW:
+        value, least = _value(values, name), _value(values, other)
+        if value < times * least:
+            twice = "twice " if times == 2 else ""
+            raise ConfigError(
+                f"{name} = {value:g} is less than {twice}{other} = {least:g}.", f"Raise {name} or lower {other}."
+            )
     return values
 
 
-def _where(origin: str) -> str:
+#: Settings that may not be less than so many times another one.
+_NOT_BELOW = (("election.timeout_s", "election.heartbeat_s", 2), ("p2p.redial_max_s", "p2p.redial_min_s", 1))
+
+
+def _value(values: Values, name: str) -> Any:
+    section, _, key = name.partition(".")
+    return getattr(getattr(values, section), key)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _where(origin: str, setting: Setting) -> str:
     if origin.startswith("file:"):
         return f"config.toml line {origin[5:]}: "
-    return f"{origin}: " if origin != "flag" else ""
+    if origin == "flag":
+        return f"{setting.flag or f'--set {setting.name}'}: "
+    return f"{origin}: "

@@ -51,7 +51,6 @@ from agent_core.shapes import (
 )
 from agent_core.ucxl import views as ucxl_views
 
-MAX_LIMIT = 5000
 #: Bytes of entries in one page of an export: as base64 it fits a line of the control socket with room to spare.
 _PAGE_BYTES = 512 * 1024
 
@@ -109,7 +108,7 @@ class Reading:
         """One room with its newest messages, in threads."""
         sources = self._sources
         room = request.room.strip() or META_ROOM
-        return room_views.view(sources.folds.rooms, sources.context(), room, sources.periods, _limit(request.limit))
+        return room_views.view(sources.folds.rooms, sources.context(), room, sources.periods, request.limit)
 
     @operation("decisions.list")
     def decisions_list(self, request: Nothing) -> tuple[Decision, ...]:
@@ -132,7 +131,7 @@ class Reading:
     def ucxl_ls(self, request: ListRequest) -> tuple[AddressInfo, ...]:
         """The addresses that a pattern covers."""
         found = ucxl_views.listing(self._sources.folds.ucxl, self._sources.context(), request.pattern)
-        return found[: _limit(request.limit)]
+        return found[: request.limit]
 
     @operation("ucxl.log")
     def ucxl_log(self, request: LogRequest) -> tuple[Version, ...]:
@@ -149,7 +148,7 @@ class Reading:
     @operation("log.tail")
     def log_tail(self, request: TailRequest) -> tuple[LogEntry, ...]:
         """The newest entries of all feeds, oldest first."""
-        return views.log(self._sources.entries.tail(_limit(request.limit)), self._sources.context())
+        return views.log(self._sources.entries.tail(request.limit), self._sources.context())
 
     @operation("log.prove")
     def log_prove(self, request: ProveRequest) -> EntryProof:
@@ -196,7 +195,3 @@ class Reading:
     def shhh_check(self, request: CheckRequest) -> tuple[Finding, ...]:
         """The secrets in a text; it is neither kept nor sent."""
         return tuple(self._sources.findings(request.text))
-
-
-def _limit(asked: int) -> int:
-    return max(0, min(asked, MAX_LIMIT))

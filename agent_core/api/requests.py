@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from agent_core.shapes import Shape
+from agent_core.shapes.base import Limit, Shape, Wait
 
 
 class Nothing(Shape, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class TermRequest(Shape, frozen=True, kw_only=True):
 class InviteRequest(Shape, frozen=True, kw_only=True):
     """A ticket for one newcomer: for how many seconds it is good, and for which role (empty for any)."""
 
-    expires_s: float = 3600.0
+    expires_s: Wait = 3600.0
     role: str = ""
 
 
@@ -74,7 +74,7 @@ class RoomRequest(Shape, frozen=True, kw_only=True):
     """A room, and how many of its newest messages."""
 
     room: str
-    limit: int = 200
+    limit: Limit = 200
 
 
 class DecisionRequest(Shape, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class WithdrawRequest(Shape, frozen=True, kw_only=True):
     id: str
     reason: str = ""
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0
 
 
 class GetRequest(Shape, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class FetchRequest(Shape, frozen=True, kw_only=True):
 
     address: str
     version: str = ""
-    wait_s: float = 30.0
+    wait_s: Wait = 30.0
 
 
 class StageRequest(Shape, frozen=True, kw_only=True):
@@ -121,14 +121,14 @@ class DeleteRequest(Shape, frozen=True, kw_only=True):
     address: str
     note: str = ""
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0
 
 
 class ListRequest(Shape, frozen=True, kw_only=True):
     """Which addresses; components may be wildcards."""
 
     pattern: str = ""
-    limit: int = 1000
+    limit: Limit = 1000
 
 
 class LogRequest(Shape, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class DiffRequest(Shape, frozen=True, kw_only=True):
 class TailRequest(Shape, frozen=True, kw_only=True):
     """How many of the newest entries."""
 
-    limit: int = 50
+    limit: Limit = 50
 
 
 class ProveRequest(Shape, frozen=True, kw_only=True):
@@ -192,7 +192,7 @@ class PurgeRequest(Shape, frozen=True, kw_only=True):
 
     key: str
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0
 
 
 class CheckRequest(Shape, frozen=True, kw_only=True):

@@ -160,7 +160,7 @@ class Store:
             for (author, epoch), feed in self._feeds.items()
             for entry in self.entries(author, epoch, max(0, feed.size - limit))
         ]
-        return sorted(found, key=lambda entry: entry.order)[-limit:]
+        return sorted(found, key=lambda entry: entry.order)[max(0, len(found) - limit) :]
 
     def items(self, author: str, epoch: int, start: int, end: int, max_bytes: int) -> list[Item]:
         """Entries with their bodies as they travel: as many as fit, at least one if there is one."""

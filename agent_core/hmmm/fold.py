@@ -327,14 +327,14 @@ class RoomsFold:
         """A room with all its messages."""
         return self._part(room, (bytes(key[-32:]) for key, _ in self._kept.scan(_POST + room.encode() + b"\0")))
 
-    def newest(self, room: str, limit: int) -> tuple[RoomState, frozenset[str]]:
+    def newest(self, room: str, limit: int | None) -> tuple[RoomState, frozenset[str]]:
         """A room with the threads of its newest messages, and the hashes of these messages.
 
         Args:
             room: the room.
-            limit: how many messages; 0 for all.
+            limit: how many messages; all of them without one.
         """
-        if limit <= 0:
+        if limit is None:
             state = self.whole(room)
             return state, frozenset(state.posts)
         shown = [key[-32:] for key, _ in islice(self._kept.scan(_POST + room.encode() + b"\0", newest=True), limit)]

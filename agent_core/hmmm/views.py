@@ -39,7 +39,7 @@ def _room(
     )
 
 
-def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: int = 0) -> shapes.RoomView:
+def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: int | None = None) -> shapes.RoomView:
     """A room opened: threads by their first message, replies under what they answer.
 
     Args:
@@ -47,7 +47,7 @@ def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: in
         ctx: the surroundings.
         id: the room; one that nobody has written to is empty.
         periods: the objection periods.
-        limit: the newest so many messages; 0 for all.
+        limit: the newest so many messages; all of them without one.
     """
     room, newest = fold.newest(id, limit)
     messages = tuple(message(room, room.posts[hash], ctx) for hash in room.roots if hash in newest)

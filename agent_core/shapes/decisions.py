@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_core.shapes.base import Shape
+from agent_core.shapes.base import Shape, Share, Wait
 
 
 class Vote(Shape, frozen=True, kw_only=True):
@@ -56,11 +56,11 @@ class ProposeRequest(Shape, frozen=True, kw_only=True):
     task: str = "decisions"
     options: tuple[str, ...] = ()
     rule: str = "majority"
-    quorum: float = 0.5
+    quorum: Share = 0.5
     deadline: str = "1h"
     authority: str = "coordination"
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0
 
 
 class VoteRequest(Shape, frozen=True, kw_only=True):
@@ -70,4 +70,4 @@ class VoteRequest(Shape, frozen=True, kw_only=True):
     choice: str
     reason: str = ""
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agent_core.shapes.base import Shape
+from agent_core.shapes.base import Shape, Wait
 
 
 class Citation(Shape, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class PostRequest(Shape, frozen=True, kw_only=True):
     stance: str = ""
     weight: str = ""
     op_id: str = ""
-    wait_s: float = 0.0  #: wait so long for one other member to confirm
+    wait_s: Wait = 0.0  #: wait so long for one other member to confirm
 
 
 class Posted(Shape, frozen=True, kw_only=True):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from agent_core.shapes.base import Shape
+from typing import Annotated
+
+from msgspec import Meta
+
+from agent_core.shapes.base import Shape, Wait
 from agent_core.shapes.hmmm import Citation
 
 
@@ -65,9 +69,9 @@ class PutRequest(Shape, frozen=True, kw_only=True):
     if_match: str = ""
     citations: tuple[Citation, ...] = ()
     op_id: str = ""
-    wait_s: float = 0.0
+    wait_s: Wait = 0.0
     upload: str = ""
-    members: int = 1
+    members: Annotated[int, Meta(ge=1, le=1000)] = 1
 
 
 class Staged(Shape, frozen=True, kw_only=True):

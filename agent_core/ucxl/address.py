@@ -4,7 +4,7 @@
 
     ucxl://agent:role@project:task/[temporal/]path[?query][#fragment]
 
-    agent, role, project, task   letters, digits, - _ .   or the wildcard any, *
+    agent, role, project, task   letters, digits, - _ . (not dots alone)   or the wildcard any, *
     temporal                     *^  *~  ~~N  ^^N  @<RFC 3339>
     path                         segments like the components, between slashes; * for any one segment
 
@@ -28,7 +28,9 @@ MAX_STEPS = 10**9
 #: The first instant of the year 10000, which RFC 3339 can't write, in Unix milliseconds.
 _END_OF_TIME_MS = 253_402_300_800_000
 
-_COMPONENT = re.compile(r"\*|[A-Za-z0-9_.-]+")
+#: One of the characters is more than a dot: `.` and `..` mean a place elsewhere to whatever reads an address as a path.
+_COMPONENT = re.compile(r"\*|[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_ONCE_A_COMPONENT = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _PRINTABLE = re.compile(r"[!-~]*")
 _QUERY = re.compile(r"[!-\"$-~]*")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -121,6 +123,15 @@ def parse(text: str) -> Address:
     return _Reader(text).address()
 
 
+def parse_stored(text: str) -> Address:
+    """Read an address that stands in the log: once a component could be dots alone, and what was written so stays listed.
+
+    Raises:
+        InvalidAddress: as :func:`parse`.
+    """
+    return _Reader(text, dots=True).address()
+
+
 def parse_pattern(text: str) -> Address:
     """Read a pattern for a listing; an empty one or ``*`` covers everything.
 
@@ -160,7 +171,7 @@ def parse_temporal(text: str) -> Temporal | None:
 def component_of(name: str) -> str:
     """A free name as a component: what the grammar doesn't allow becomes ``-``."""
     made = _NOT_IN_A_NAME.sub("-", name)[:MAX_COMPONENT_CHARS].strip("-")
-    return "x" if made in ("", ".", "..") else f"{made}-" if made == "any" else made
+    return f"{made}-" if made == "any" else made if made.strip(".") else "x"
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -170,13 +181,14 @@ def _matches(pattern: str, text: str) -> bool:
 class _Reader:
     """Reads an address from left to right and knows where it stands."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, dots: bool = False) -> None:
         if len(text) > MAX_ADDRESS_CHARS:
             raise InvalidAddress(
                 f"An address of {len(text):,} characters is too long; the limit is {MAX_ADDRESS_CHARS:,}.", _EXAMPLE
             )
         self.text = text
         self.at = 0
+        self._component = _ONCE_A_COMPONENT if dots else _COMPONENT
 
     def expected(self, what: str) -> InvalidAddress:
         found = f"not {self.text[self.at : self.at + 12]!r}" if self.at < len(self.text) else "but it ends there"
@@ -228,9 +240,9 @@ class _Reader:
         return Address(agent, role, project, task, path, temporal, query, fragment)
 
     def component(self, what: str) -> str:
-        match = _COMPONENT.match(self.text, self.at)
+        match = self._component.match(self.text, self.at)
         if match is None:
-            raise self.expected(f"{what} (letters, digits, - _ .)")
+            raise self.expected(f"{what} (letters, digits, - _ . but not dots alone)")
         if len(match.group()) > MAX_COMPONENT_CHARS:
             raise self.expected(f"{what} of at most {MAX_COMPONENT_CHARS} characters")
         self.at = match.end()
@@ -244,9 +256,9 @@ class _Reader:
                 if self.ended() or self.text[self.at] in "?#":
                     break
             start = self.at
-            match = _COMPONENT.match(self.text, start)
+            match = self._component.match(self.text, start)
             if match is None or match.group() in (".", ".."):
-                raise self.expected("a path segment (letters, digits, - _ .)")
+                raise self.expected("a path segment (letters, digits, - _ . but not dots alone)")
             self.at = match.end()
             segments.append(match.group())
         return segments

@@ -10,7 +10,7 @@ from agent_core.errors import InvalidAddress
 from agent_core.feeds.model import Entry
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
 from agent_core.kept import Kept, MemoryKept
-from agent_core.ucxl.address import Address, parse
+from agent_core.ucxl.address import Address, parse_stored
 from agent_core.ucxl.graph import Graph
 from agent_core.ucxl.model import UCXL_PUT, Cited, Put, PutData
 
@@ -96,7 +96,7 @@ class UcxlFold:
 
     def matching(self, pattern: Address) -> Iterator[str]:
         """The addresses that a pattern covers, sorted."""
-        return (text for text in self.names() if pattern.covers(parse(text).place))
+        return (text for text in self.names() if pattern.covers(parse_stored(text).place))
 
     def canonical(self) -> tuple[object, ...]:
         """The state in a form that is equal exactly when two folds hold the same."""
@@ -129,7 +129,7 @@ class _Graphs(Mapping[str, Graph]):
 def _place(text: str) -> Address | None:
     """The address without version, query and fragment; nothing if it doesn't parse or has wildcards."""
     try:
-        place = parse(text).place
+        place = parse_stored(text).place
     except InvalidAddress:
         return None
     return None if place.is_pattern else place

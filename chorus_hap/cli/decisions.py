@@ -9,6 +9,7 @@ from agent_core.feeds.model import MAX_BODY_BYTES
 from agent_core.shapes import Decision, Posted, ProposeRequest, VoteRequest
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
+from chorus_hap.cli.numbers import share
 from chorus_hap.cli.output import Cell, Output, block, clean, one_line, plural, span, when
 from chorus_hap.cli.run import Run, here, text_from
 
@@ -77,7 +78,13 @@ def propose(
         [], "--option", metavar="WORD", help="a choice in place of yes or no; again for more"
     ),
     rule: str = typer.Option("majority", "--rule", metavar="WORD", help="majority, supermajority or unanimous"),
-    quorum: float = typer.Option(0.5, "--quorum", metavar="SHARE", help="share of the eligible that must vote"),
+    quorum: float = typer.Option(
+        0.5,
+        "--quorum",
+        metavar="SHARE",
+        parser=lambda text: share(str(text), "--quorum"),
+        help="share of the eligible that must vote, from 0 to 1",
+    ),
     deadline: str = typer.Option("1h", "--deadline", metavar="WHEN", help="RFC 3339, or a duration like 10m"),
     authority: str = typer.Option(
         "coordination", "--authority", metavar="LEVEL", help="least authority of who may vote"

@@ -7,6 +7,7 @@ import typer
 
 from agent_core.shapes import CertificateCheck, Election
 from chorus_hap.cli.app import new_group
+from chorus_hap.cli.numbers import integer
 from chorus_hap.cli.output import Cell, Output, clean, span, when
 from chorus_hap.cli.run import here
 
@@ -41,7 +42,8 @@ class _Why(msgspec.Struct):
 
 @app.command()
 def verify(
-    context: typer.Context, term: int = typer.Argument(help="the term, as in `election show`", min=0, metavar="TERM")
+    context: typer.Context,
+    term: int = typer.Argument(help="the term, as in `election show`", parser=integer("TERM"), metavar="TERM"),
 ) -> int:
     """Check by the votes in the store who led a past term; exit 1 when that can't be confirmed."""
     run = here(context)

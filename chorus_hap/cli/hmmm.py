@@ -11,6 +11,7 @@ from agent_core.errors import InvalidInput
 from agent_core.feeds.model import MAX_BODY_BYTES
 from agent_core.shapes import Citation, Message, PostRequest, Room, RoomView, Stances
 from chorus_hap.cli.app import new_group
+from chorus_hap.cli.numbers import limit_option
 from chorus_hap.cli.output import Cell, Output, block, clean, one_line, plural, when
 from chorus_hap.cli.run import Run, here, text_from
 
@@ -47,7 +48,7 @@ def rooms(context: typer.Context) -> None:
 def show(
     context: typer.Context,
     room: str = typer.Argument(help="room id"),
-    limit: int = typer.Option(200, "--limit", metavar="N", help="newest messages at most"),
+    limit: int = limit_option(200, "--limit", help="newest messages at most"),
 ) -> None:
     """Print a room with its threads."""
     run = here(context)
@@ -104,7 +105,7 @@ def post(
 def watch(
     context: typer.Context,
     room: str = typer.Argument("", help="room id; all rooms without one"),
-    last: int = typer.Option(0, "--last", metavar="N", help="print so many messages said before, of each room"),
+    last: int = limit_option(0, "--last", help="print so many messages said before, of each room"),
 ) -> None:
     """Print new messages until interrupted."""
     run = here(context)

@@ -11,6 +11,7 @@ from agent_core.errors import Refused
 from agent_core.shapes import EntryProof, LogEntry, Verification
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
+from chorus_hap.cli.numbers import integer, limit_option
 from chorus_hap.cli.output import Cell, Output, clean, one_line, when
 from chorus_hap.cli.run import here
 
@@ -20,7 +21,7 @@ app = new_group("The durable log of all feeds.")
 @app.command()
 def tail(
     context: typer.Context,
-    limit: int = typer.Option(50, "--limit", "-n", metavar="N", help="newest entries at most"),
+    limit: int = limit_option(50, "--limit", "-n", help="newest entries at most"),
     follow: bool = typer.Option(False, "--follow", "-f", help="go on with what arrives, until interrupted"),
 ) -> None:
     """Print the newest entries, oldest first."""
@@ -61,7 +62,9 @@ def verify(context: typer.Context) -> int:
 
 
 _AUTHOR = typer.Option("", "--author", metavar="MEMBER", help="whose feed: a peer id or agent id; your own if left out")
-_EPOCH = typer.Option(None, "--epoch", metavar="N", min=0, help="which epoch of the feed; the newest if left out")
+_EPOCH = typer.Option(
+    None, "--epoch", metavar="N", parser=integer("--epoch"), help="which epoch of the feed; the newest if left out"
+)
 
 
 @app.command()

@@ -8,9 +8,10 @@ from typing import Any
 import typer
 
 from agent_core.clock import rfc3339, wall_ms
-from agent_core.errors import InvalidInput, Refused
+from agent_core.errors import Refused
 from agent_core.shapes import MemberInfo, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from chorus_hap.cli.app import new_group
+from chorus_hap.cli.numbers import seconds
 from chorus_hap.cli.output import Cell, clean, one_line, span, when
 from chorus_hap.cli.run import Run, here
 
@@ -129,7 +130,9 @@ def invite(
 ) -> None:
     """Print a ticket that admits one newcomer; it is a secret until it is used or expires."""
     run = here(context)
-    ticket = run.change(Ticket, "members.invite", expires_s=_seconds(expires), role=role or run.options.role)
+    ticket = run.change(
+        Ticket, "members.invite", expires_s=seconds(expires, "--expires"), role=role or run.options.role
+    )
     if run.out.json:
         run.out.data(ticket)
         return
@@ -237,18 +240,6 @@ def _ask(run: Run, question: str, yes: bool) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("Nothing was changed.")
-
-
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-
-
-def _seconds(text: str) -> float:
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text.strip()[len(number) :].strip() or "s"
-    try:
-        return float(number) * _UNITS[unit]
-    except (ValueError, KeyError) as exc:
-        raise InvalidInput(f"{text[:40]!r} is no length of time.", "For example 90s, 30m, 1h or 2d.") from exc
 
 
 def _presence(member: MemberInfo) -> Cell:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent_core.errors import InvalidInput
+from chorus_hap.cli.numbers import count, seconds
 from chorus_hap.flags import SETTING_OF_FLAG
+
+_LIKE_A_NUMBER = re.compile(r"[-+]?[0-9.]+\Z")
+#: Members that a put can wait for at most.
+MAX_MEMBERS = 999
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("--role", "ROLE", "role of a node that is started"),
     Flag("--set", "KEY=VALUE", "any other setting of a node that is started; may be given again"),
     Flag("--no-start", "", "never start a node: exit 3 if none runs"),
-    Flag("--timeout", "SECONDS", "how long to wait for a node, an answer and delivery; 30 by default"),
+    Flag("--timeout", "SECONDS", "how long to wait for a node, an answer and delivery, like 90 or 2m; 30 by default"),
     Flag(
         "--wait",
         "",
@@ -103,8 +109,8 @@ def take_options(argv: Sequence[str]) -> tuple[Options, list[str]]:
             rest.append(word)
         elif flag.name == "--wait":
             # A put's --wait may be followed by a number; elsewhere a number is an argument of the command.
-            follows = bool(words) and words[0].isdigit() and "put" in rest
-            options.wait = _members(value if equals else words.popleft()) if equals or follows else 1
+            follows = bool(words) and _LIKE_A_NUMBER.match(words[0]) is not None and "put" in rest
+            options.wait = count(value if equals else words.popleft(), name, MAX_MEMBERS, 1) if equals or follows else 1
         elif not flag.value:
             if equals:
                 raise InvalidInput(f"{name} takes no value.", f"Write {name} alone.")
@@ -112,12 +118,6 @@ def take_options(argv: Sequence[str]) -> tuple[Options, list[str]]:
         else:
             _set(options, flag, value if equals else words.popleft() if words else None)
     return options, rest
-
-
-def _members(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 1000):
-        raise InvalidInput(f"--wait={value} isn't a number of members.", "For example --wait=2.")
-    return int(value)
 
 
 def wants_json(argv: Sequence[str]) -> bool:
@@ -128,13 +128,10 @@ def wants_json(argv: Sequence[str]) -> bool:
 def _set(options: Options, flag: Flag, value: str | None) -> None:
     if value is None:
         raise InvalidInput(f"{flag.name} needs a value: {flag.value}.", f"For example `{flag.name} {flag.value}`.")
+    if not value.strip():  # a variable that isn't set, most likely: what it was to say is never guessed
+        raise InvalidInput(f"{flag.name} is empty.", f"Give it a value, `{flag.name} {flag.value}`, or leave it out.")
     if flag.name == "--timeout":
-        try:
-            options.timeout = float(value.removesuffix("s"))
-        except ValueError:
-            options.timeout = -1.0
-        if not 0 < options.timeout < 1e7:
-            raise InvalidInput(f"{value!r} is no number of seconds.", "For example `--timeout 10`.")
+        options.timeout = seconds(value, flag.name)
     elif flag.name == "--set":
         name, equals, _ = value.partition("=")
         if not equals or "." not in name:

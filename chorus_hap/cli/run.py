@@ -6,7 +6,6 @@ they need it, on a home that belongs to a cluster already.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -56,13 +55,14 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """The home directory: the flag, ``$CHORUS_HOME``, or the platform's."""
-        named = self.options.home or os.environ.get("CHORUS_HOME")
-        if named:
-            return Path(named).expanduser().absolute()
-        from agent_core.settings import home_of
+        """The home directory: the flag, ``$CHORUS_HOME``, or the platform's.
 
-        return home_of()
+        Raises:
+            ConfigError: what is named can't be a home.
+        """
+        from agent_core.home import home_of
+
+        return home_of(self.options.home or None)
 
     @property
     def attached(self) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from agent_core.errors import NotFound, TooLarge
+from agent_core.inputs import read_file
 from agent_core.shapes import AddressInfo, Content, Diff, Fetched, PutRequest, Staged, Version
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import citations, delivered
@@ -219,11 +220,10 @@ def _content(file: str) -> bytes:
     if file == "-":
         data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     else:
-        with Path(file).open("rb") as opened:
-            data = opened.read(MAX_FILE_BYTES + 1)
+        return read_file(Path(file), MAX_FILE_BYTES)
     if len(data) > MAX_FILE_BYTES:
         raise TooLarge(
-            f"{'Standard input' if file == '-' else file} has more than {MAX_FILE_BYTES:,} bytes, and nothing was stored.",
+            f"Standard input has more than {MAX_FILE_BYTES:,} bytes, and nothing was stored.",
             "Split it over several addresses.",
         )
     return data

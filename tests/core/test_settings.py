@@ -9,6 +9,8 @@ import pytest
 from agent_core.errors import ConfigError
 from agent_core.settings import catalogue, load
 
+PEER = "12D3KooWAfmVgxWUSPUMyZ4hy2ZGoYfSCXdVbvLMPh5NwCdcWFvx"
+
 
 def test_precedence_and_origins(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[p2p]\nport = 1\n\n[election]\ntimeout_s = 20\n[api]\nport = 2\n")
@@ -43,11 +45,14 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, said: str) -> 
 
 
 def test_unknown_variables_warn_and_lists_split(tmp_path: Path) -> None:
+    peers = tuple(f"/ip4/127.0.0.{n}/tcp/9000/p2p/{PEER}" for n in (1, 2))
     settings = load(
-        tmp_path, {}, {"CHORUS_ELECTON_TIMEOUT_S": "3", "CHORUS_BOOTSTRAP_PEERS": " a, b ,", "CHORUS_ROLE": "x"}
+        tmp_path,
+        {},
+        {"CHORUS_ELECTON_TIMEOUT_S": "3", "CHORUS_BOOTSTRAP_PEERS": " " + ", ".join(peers) + " ,", "CHORUS_ROLE": "x"},
     )
     assert "CHORUS_ELECTION_TIMEOUT_S" in settings.warnings[0]
-    assert settings.values.bootstrap.peers == ("a", "b")
+    assert settings.values.bootstrap.peers == peers
     assert settings.values.agent.role == "x"
 
 

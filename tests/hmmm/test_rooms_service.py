@@ -50,7 +50,7 @@ class Rooms:
         self.cluster.now_ms += 1
         return await self.of(me).post(shapes.PostRequest(room=room, text=text, **rest), CALLER)  # type: ignore[arg-type]
 
-    def view(self, me: str = "ann", room: str = "r", limit: int = 0) -> shapes.RoomView:
+    def view(self, me: str = "ann", room: str = "r", limit: int | None = None) -> shapes.RoomView:
         return views.view(self.fold, self.cluster.context(me), room, self.periods, limit)
 
 

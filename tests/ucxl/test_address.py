@@ -20,8 +20,8 @@ from agent_core.ucxl.address import (
     parse_temporal,
 )
 
-NAMES = st.text("abcXYZ019-_.", min_size=1, max_size=12).filter(lambda s: s != "any")
-SEGMENTS = NAMES.filter(lambda s: s not in (".", ".."))
+NAMES = st.text("abcXYZ019-_.", min_size=1, max_size=12).filter(lambda s: s != "any" and s.strip("."))
+SEGMENTS = NAMES | st.just("any")
 TEMPORALS = st.one_of(
     st.just(LATEST),
     st.just(Temporal(Moment.FIRST)),
