@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,7 +23,7 @@ from agent_core.decisions.closer import Closer
 from agent_core.decisions.service import DecisionsService
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
-from agent_core.errors import ChorusError, ConfigError
+from agent_core.errors import ChorusError
 from agent_core.feeds.heads import FeedHead
 from agent_core.feeds.model import Entry
 from agent_core.feeds.service import Feeds
@@ -146,6 +146,7 @@ class Assembly:
             self._clock,
             here.standing,
             door=door.text,
+            name=here.name,
         )
         self.hmmm = RoomsService(
             self.feeds,
@@ -199,15 +200,7 @@ class Assembly:
     def _mesh_config(self) -> MeshConfig:
         values = self._node.settings.values
         host = values.p2p.host
-        family = f"ip{_ip(host).version}"
-        for address in values.bootstrap.peers:
-            try:
-                parse_peer(address)
-            except ValueError as exc:
-                raise ConfigError(
-                    f"bootstrap.peers: {address!r} is no peer's address: {exc}.",
-                    "Copy one from `chorus-hap status` of a running node: /ip4/HOST/tcp/PORT/p2p/PEER.",
-                ) from exc
+        family = f"ip{ip_address(host).version}"
         port = self._ports.take("p2p", host, values.p2p.port)
         return MeshConfig(
             seed=self.identity.seed,
@@ -252,7 +245,7 @@ class Assembly:
                 policy=Policy(values.cluster.policy),
                 found=values.cluster.found,
                 nobody_to_look_for=not values.bootstrap.peers and not values.mdns.interfaces,
-                beyond_loopback=not _ip(values.p2p.host).is_loopback,
+                beyond_loopback=not ip_address(values.p2p.host).is_loopback,
                 force_open=values.cluster.force_open,
                 discovery_s=values.cluster.discovery_s,
                 demote_s=values.election.demote_s,
@@ -475,12 +468,3 @@ class Assembly:
 def default_role(kind: Kind) -> str:
     """The role of an identity that names none (SPEC section 4)."""
     return "operator" if kind is Kind.HUMAN else "agent"
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError as exc:
-        raise ConfigError(
-            f"p2p.host = {host!r} is no IP address.", "Set it to an address of this machine, such as 127.0.0.1."
-        ) from exc

@@ -50,7 +50,7 @@ def judge(value: Any, hint: Any, kind: Kind | None) -> Any:
         Unfit: it can't be used.
     """
     if isinstance(value, str):
-        value = _plain(value)
+        value = _plain("".join(value.split()) if kind is secret else value)
     if _is_list(hint):
         return _items(value, kind)
     try:
@@ -136,7 +136,7 @@ def line(text: str) -> str:
 
 
 def secret(text: str) -> str:
-    """A word to copy. What it says is read where it is used."""
+    """A word to copy: white space that came with copying is forgiven. What it says is read where it is used."""
     return text
 
 

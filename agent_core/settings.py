@@ -75,7 +75,12 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "open"
     ticket: Annotated[
         str,
-        _doc("word of `members invite` by which a new home is admitted; a secret", flag="--ticket", secret=True),
+        _doc(
+            "word of `members invite` by which a new home is admitted; a secret",
+            kinds.secret,
+            flag="--ticket",
+            secret=True,
+        ),
     ] = ""
     evict_after_s: Annotated[
         float,

@@ -162,6 +162,13 @@ class Surroundings:
         roster = self._built.roster
         return roster.standing(peer_id) if roster.roster is not None else Standing.MEMBER
 
+    def name(self, peer_id: str, claimed: str) -> str:
+        """What a sender is called: what the roster says, and of a stranger what it says itself, told apart from members."""
+        roster = self._built.folds.roster
+        if roster is None:
+            return claimed or peer_id
+        return roster.name(peer_id) if peer_id in roster.members else roster.label(claimed, peer_id)
+
     def caught_up(self, peer_id: str) -> bool:
         """Whether a member holds the acts this node holds."""
         heads = self.act_heads()

@@ -47,13 +47,10 @@ class ViewContext:
         return self.roster.get(peer_id) if self.roster else None
 
     def name(self, peer_id: str) -> str:
-        """The agent id to show for a peer; equal names are told apart by the peer id's last six characters."""
-        member = self.member(peer_id)
-        if member is None:
+        """The agent id to show for a peer; names that look alike are told apart by the peer id's last six characters."""
+        if self.roster is None:
             return f"…{peer_id[-6:]}" if peer_id else ""
-        assert self.roster is not None
-        twins = sum(1 for m in self.roster.members.values() if m.agent_id == member.agent_id)
-        return member.agent_id if twins == 1 else f"{member.agent_id}~{peer_id[-6:]}"
+        return self.roster.name(peer_id)
 
     def at(self, hlc: str) -> str:
         """A stamp as RFC 3339."""

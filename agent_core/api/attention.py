@@ -64,7 +64,7 @@ def _waiting(sources: Sources, context: ViewContext) -> Iterator[Attention]:
     roster = context.roster
     if roster is None or may(roster, context.me, Verb.APPROVE):
         return
-    for who in views.waiting(sources.waiting()):
+    for who in views.waiting(sources.waiting(), context):
         yield Attention(
             id=f"waiting:{who.peer_id}",
             at=who.since,

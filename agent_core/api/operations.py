@@ -47,7 +47,6 @@ from agent_core.shapes import (
     WaitingInfo,
 )
 from agent_core.ucxl import views as ucxl_views
-from agent_core.wire.envelope import one_line
 
 #: Longest wait for a confirmation that a caller may ask for, seconds.
 MAX_WAIT_S = 600.0
@@ -94,7 +93,7 @@ class Facade(Reading):
     @operation("members.pending")
     def members_pending(self, request: Nothing) -> tuple[WaitingInfo, ...]:
         """The newcomers that wait for a person's approval."""
-        return views.waiting(self._sources.waiting())
+        return views.waiting(self._sources.waiting(), self._sources.context())
 
     @operation("members.invite", changes=True)
     def members_invite(self, request: InviteRequest, caller: Caller) -> Ticket:
@@ -147,13 +146,15 @@ class Facade(Reading):
         return views.find_member(text, {p: context.name(p) for p in roster.members} if roster else {})
 
     def _newcomer(self, text: str) -> str:
-        return views.find_member(text, {w.peer_id: w.agent_id for w in self._sources.waiting()}, "newcomer that waits")
+        return views.find_member(
+            text, {w.peer_id: w.agent_id for w in self.members_pending(Nothing())}, "newcomer that waits"
+        )
 
     async def _change_roster(self, verb: Verb, peer_id: str, reason: str, said: str) -> RosterDone:
-        names = {w.peer_id: w.agent_id for w in self._sources.waiting()}
+        names = {w.peer_id: w.agent_id for w in self.members_pending(Nothing())}
         name = names.get(peer_id) or self._sources.context().name(peer_id)
         act = await self._parts.roster.ask(verb, peer_id, reason)
-        return RosterDone(text=f"{one_line(name, 64)} (…{peer_id[-6:]}) {said}.", act=act, peer_id=peer_id)
+        return RosterDone(text=f"{name} (…{peer_id[-6:]}) {said}.", act=act, peer_id=peer_id)
 
     @operation("hmmm.post", changes=True)
     async def hmmm_post(self, request: PostRequest, caller: Caller) -> Posted:

@@ -13,6 +13,7 @@ from agent_core.election.acts import ACT
 from agent_core.election.chain import held_act
 from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import Entry, EntryKey, Missing
+from agent_core.lookalikes import skeleton
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
 from agent_core.roster.history import told
@@ -56,12 +57,12 @@ def members(ctx: ViewContext, entries: Entries, leader: str = "") -> tuple[Membe
     return tuple(sorted(rows, key=lambda row: (row.revoked or row.evicted, row.agent_id, row.peer_id)))
 
 
-def waiting(found: Iterable[CooeeWaiting]) -> tuple[WaitingInfo, ...]:
+def waiting(found: Iterable[CooeeWaiting], ctx: ViewContext) -> tuple[WaitingInfo, ...]:
     """The newcomers that wait for approval, the first to ask first; what they say of themselves is kept on one line."""
     return tuple(
         WaitingInfo(
             peer_id=w.peer_id,
-            agent_id=one_line(w.agent_id, 64),
+            agent_id=_newcomer(w, ctx),
             role=one_line(w.role, 64),
             kind=w.kind,
             since=rfc3339(w.since_ms),
@@ -70,6 +71,11 @@ def waiting(found: Iterable[CooeeWaiting]) -> tuple[WaitingInfo, ...]:
         )
         for w in found
     )
+
+
+def _newcomer(who: CooeeWaiting, ctx: ViewContext) -> str:
+    name = one_line(who.agent_id, 64)
+    return ctx.roster.label(name, who.peer_id) if ctx.roster is not None else name
 
 
 def find_member(text: str, known: Mapping[str, str], what: str = "member") -> str:
@@ -88,6 +94,11 @@ def find_member(text: str, known: Mapping[str, str], what: str = "member") -> st
     if not wanted:
         raise InvalidInput(f"No {what} was named.", "Give its name, or the last six characters of its peer id.")
     found = [p for p, name in known.items() if wanted in (p, name)]
+    if not found:
+        # Look-alikes of the name, too: whom the eye takes for one another is named by peer id.
+        look = skeleton(wanted)
+        alike = [p for p, name in known.items() if skeleton(name.partition("~")[0]) == look]
+        found = alike if len(alike) > 1 else []
     found = found or [p for p in known if len(wanted) >= 4 and (p.endswith(wanted) or p.startswith(wanted))]
     if len(found) > 1:
         ends = ", ".join(f"…{p[-6:]}" for p in sorted(found)[:5])

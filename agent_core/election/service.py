@@ -193,8 +193,7 @@ class ElectionService:
     def successor(self) -> str:
         """Agent id of whom this node would hand over to; empty if it doesn't lead or is alone."""
         roster, peer = self._chain.roster, self._machine.successor(self._clock())
-        member = roster.get(peer) if roster and peer else None
-        return member.agent_id if member else ""
+        return roster.name(peer) if roster and peer else ""
 
     def statistics(self) -> ElectionStatistics:
         """Counters since the start."""

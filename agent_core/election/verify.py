@@ -63,10 +63,9 @@ def certificate(term: int, ctx: ViewContext, verifier: Verifier) -> shapes.Certi
 def _vote(vote: Vote, found: Certificate, roster: Roster, verifier: Verifier) -> shapes.SignedVote:
     message = vote_message(found.cluster, found.term, found.leader, vote.number, vote.hash)
     meant = vote.voter in roster.voters and vote.term == found.term and vote.candidate == found.leader
-    member = roster.get(vote.voter)
     return shapes.SignedVote(
         voter=vote.voter,
-        agent_id=member.agent_id if member else "",
+        agent_id=roster.name(vote.voter) if vote.voter in roster.members else "",
         good=meant and verifier.verify(vote.voter, message, vote.sig),
     )
 

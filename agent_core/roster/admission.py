@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,6 +11,7 @@ import msgspec
 from agent_core.clock import MAX_AHEAD_MS
 from agent_core.errors import ChorusError, NoQuorum, NotLeader, VerificationFailed
 from agent_core.identity.signing import Signer, Verifier
+from agent_core.names import AGENT, CAPABILITY, ROLE, made, objection
 from agent_core.roster.judging import MAX_MEMBERS
 from agent_core.roster.model import Kind, Member, Policy, Roster, VoterUse
 from agent_core.roster.roles import Role, authority_of
@@ -21,8 +21,7 @@ from agent_core.wire.families.cooee import CooeeAsk, CooeeEnrol, CooeeHello, Coo
 
 MAX_FRAME = 64 * 1024
 
-_AGENT_ID = re.compile(r"[\w.@+~:-]{1,64}\Z")
-_ROLE = re.compile(r"[\w.-]{1,64}\Z")
+_SETTING_OF = {AGENT: "agent.id", ROLE: "agent.role", CAPABILITY: "agent.capabilities"}
 
 Message: TypeAlias = CooeeHello | CooeeEnrol | CooeeLeave | CooeeAsk | CooeeReply
 
@@ -134,10 +133,10 @@ class Gate:
             roster: the roster in force.
             now_ms: Unix time in milliseconds.
         """
-        for pattern, text, what in ((_AGENT_ID, enrol.agent_id, "agent id"), (_ROLE, enrol.role, "role")):
-            if not pattern.match(text):
-                return Refusal(f"The {what} can't be used.", "Letters, digits and . _ - only, at most 64.")
         before = roster.get(enrol.peer_id)
+        unfit = _unfit(enrol, before)
+        if unfit is not None:
+            return unfit
         if before is not None and before.revoked is not None:
             return Refusal("This identity was revoked.", "Make a new home to come in as somebody new.")
         if before is not None and before.active:
@@ -181,6 +180,20 @@ class Gate:
             may_vote=VoterUse(enrol.voter_use) is VoterUse.FULL,
             capabilities=enrol.capabilities,
         )
+
+
+def _unfit(enrol: CooeeEnrol, before: Member | None) -> Refusal | None:
+    """Why nobody may be called so. Who was admitted under other rules keeps its name."""
+    known = {before.agent_id, before.role, *before.capabilities} if before is not None else ()
+    names = ((AGENT, enrol.agent_id), (ROLE, enrol.role), *((CAPABILITY, c) for c in enrol.capabilities))
+    for rule, text in names:
+        why = "" if text in known else objection(text, rule)
+        if why:
+            setting = _SETTING_OF[rule]
+            suggestion = made(text, rule)
+            example = f", for example to {suggestion}" if suggestion and setting != "agent.capabilities" else ""
+            return Refusal(f"Its {rule.what} {why}.", f"Set {setting} there{example}. {rule.allowed}")
+    return None
 
 
 def not_now(exc: ChorusError) -> CooeeReply:

@@ -127,5 +127,5 @@ class Asking:
             raise Unavailable("This node belongs to no cluster yet.", "Wait until it is a member.")
         refusal = may(roster, me, verb, over)
         if refusal:
-            able = [m.agent_id for p, m in roster.members.items() if m.active and not may(roster, p, verb, over)]
+            able = [roster.name(p) for p, m in roster.members.items() if m.active and not may(roster, p, verb, over)]
             raise Refused(refusal, f"These may: {', '.join(sorted(able)[:5])}." if able else "Nobody here may.")

@@ -74,13 +74,13 @@ class Governing:
             return ""
         match warrant.verb:
             case Verb.APPROVE if member.active:
-                return f"{member.agent_id} is a member already."
+                return f"{roster.name(member.peer_id)} is a member already."
             case Verb.REVOKE if member.revoked is not None:
-                return f"{member.agent_id} was revoked already."
+                return f"{roster.name(member.peer_id)} was revoked already."
             case Verb.EVICT if member.evicted is not None:
-                return f"{member.agent_id} was evicted already."
+                return f"{roster.name(member.peer_id)} was evicted already."
             case Verb.PROMOTE if member.voter:
-                return f"{member.agent_id} is a voter already."
+                return f"{roster.name(member.peer_id)} is a voter already."
         return ""
 
     def _act(self, roster: Roster, warrant: Warrant) -> tuple[ActKind, msgspec.Struct] | CooeeReply:
@@ -98,7 +98,7 @@ class Governing:
             case Verb.REVOKE | Verb.EVICT:
                 return self._remove(roster, member, warrant)
             case Verb.PROMOTE:
-                why = self._cant_vote(member)
+                why = self._cant_vote(roster, member)
                 payload = VoterPayload(peer_id=member.peer_id, reason=warrant.reason or "asked for", warrant=warrant)
                 return _no(*why) if why else (ActKind.VOTER_ADD, payload)
             case Verb.DEMOTE:
@@ -128,7 +128,7 @@ class Governing:
         refusal = may(roster, warrant.by, Verb.REFUSE)
         if refusal:
             return _no(refusal)
-        by = roster.members[warrant.by].agent_id
+        by = roster.name(warrant.by)
         why = f": {one_line(warrant.reason, 200).rstrip('.')}" if warrant.reason else ""
         self._room.refuse(warrant.target, by + why, self._means.now_ms())
         return CooeeReply(status="done")
@@ -137,7 +137,7 @@ class Governing:
         for_good = warrant.verb is Verb.REVOKE
         if not for_good and member.peer_id in self._meetings.connected():
             return _no(
-                f"{member.agent_id} is here; evicting is for who is gone.",
+                f"{roster.name(member.peer_id)} is here; evicting is for who is gone.",
                 "Revoke it, if it must not come back; stop its node, if it only should rest.",
             )
         minority = self._no_majority(roster, member)
@@ -146,22 +146,27 @@ class Governing:
         heads = standing_heads(self._means, member.peer_id)
         if heads is None:
             return CooeeReply(
-                status="pending", message=f"Acts of {member.agent_id}'s feed are still on their way here.", next="Wait."
+                status="pending",
+                message=f"Acts of {roster.name(member.peer_id)}'s feed are still on their way here.",
+                next="Wait.",
             )
         payload = RevokePayload(peer_id=member.peer_id, heads=heads, reason=warrant.reason, warrant=warrant)
         return (ActKind.MEMBER_REVOKE if for_good else ActKind.MEMBER_EVICT), payload
 
-    def _cant_vote(self, member: Member) -> tuple[str, str] | None:
+    def _cant_vote(self, roster: Roster, member: Member) -> tuple[str, str] | None:
         """Why a member can't be made a voter now, and what to do."""
         met = self._meetings.get(member.peer_id)
         if member.peer_id == self._me:
             return None
         if met is None or member.peer_id not in self._meetings.connected():
-            return f"{member.agent_id} isn't connected to the leader.", "Start its node, and ask again."
+            return f"{roster.name(member.peer_id)} isn't connected to the leader.", "Start its node, and ask again."
         if met.voter_use is VoterUse.NEVER:
-            return f"{member.agent_id} runs only for a command, or is leaving.", "Run it as a daemon or a console."
+            return (
+                f"{roster.name(member.peer_id)} runs only for a command, or is leaving.",
+                "Run it as a daemon or a console.",
+            )
         if not self._means.caught_up(member.peer_id):
-            return f"{member.agent_id} doesn't hold all acts yet.", "Ask again in a moment."
+            return f"{roster.name(member.peer_id)} doesn't hold all acts yet.", "Ask again in a moment."
         return None
 
     def _no_majority(self, roster: Roster, member: Member) -> CooeeReply | None:
@@ -172,7 +177,7 @@ class Governing:
         if member.peer_id not in roster.voters or not rest or reached > len(rest) // 2:
             return None
         return _no(
-            f"Without {member.agent_id} only {reached} of {len(rest)} voters would be in reach, and no majority.",
+            f"Without {roster.name(member.peer_id)} only {reached} of {len(rest)} voters would be in reach, and no majority.",
             "Bring one back or promote another first.",
         )
 

@@ -38,7 +38,7 @@ def told(act: Act, ctx: ViewContext) -> str:
     if act.kind not in ROSTER_KINDS:
         return _OTHERS.get(act.kind, act.kind).format(term=act.term)
     said = _said(act, ctx)
-    who = said.name or (ctx.name(said.peer_id) if said.peer_id else "")
+    who = _who(said, ctx)
     return f"{who} {said.words}".strip()
 
 
@@ -51,12 +51,19 @@ def _change(act: Act, ctx: ViewContext) -> RosterChange:
         term=act.term,
         at=ctx.at(act.hlc),
         kind=act.kind,
-        who=said.name or (ctx.name(said.peer_id) if said.peer_id else ""),
+        who=_who(said, ctx),
         peer_id=said.peer_id,
         by=ctx.name(act.author),
         text=said.words if effective else f"{said.words} (without effect)",
         voters=len(roster.voters) if roster else 0,
     )
+
+
+def _who(said: _Said, ctx: ViewContext) -> str:
+    """Who it is about, under the name it had then."""
+    if not said.name or ctx.roster is None:
+        return ctx.name(said.peer_id) if said.peer_id else ""
+    return ctx.roster.label(said.name, said.peer_id)
 
 
 def _said(act: Act, ctx: ViewContext) -> _Said:

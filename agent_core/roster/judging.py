@@ -80,7 +80,7 @@ class _Judge:
         if before is not None and before.revoked is not None:
             return "This identity was revoked."
         if before is not None and before.active:
-            return f"{before.agent_id} is a member already."
+            return f"{roster.name(before.peer_id)} is a member already."
         if sum(m.active for m in roster.members.values()) >= MAX_MEMBERS:
             return f"This cluster has {MAX_MEMBERS} members, as many as it may have."
         if not MOST_BY_ROLE[member.kind].at_least(member.authority):
@@ -111,12 +111,12 @@ class _Judge:
                 return refusal
         if adds:
             if member.voter:
-                return "" if payload.trusts else f"{member.agent_id} is a voter already."
+                return "" if payload.trusts else f"{roster.name(member.peer_id)} is a voter already."
             if len(roster.voters) >= MAX_VOTERS:
                 return f"This cluster has {MAX_VOTERS} voters, as many as it may have."
             return ""
         if not member.voter:
-            return f"{member.agent_id} is no voter."
+            return f"{roster.name(member.peer_id)} is no voter."
         return self._last(member)
 
     def _gone(self, payload: RevokePayload, for_good: bool) -> str:
@@ -124,7 +124,7 @@ class _Judge:
         if member is None:
             return "There is no such member."
         if member.revoked is not None or not (for_good or member.active):
-            return f"{member.agent_id} is no member any more."
+            return f"{self._roster.name(member.peer_id)} is no member any more."
         if any(head.author != payload.peer_id for head in payload.heads):
             return "It names somebody else's feed."
         if for_good or payload.warrant is not None:
@@ -135,13 +135,15 @@ class _Judge:
 
     def _last(self, member: Member) -> str:
         if self._roster.voters == (member.peer_id,):
-            return f"{member.agent_id} is the only voter; without one nothing could be decided any more."
+            return (
+                f"{self._roster.name(member.peer_id)} is the only voter; without one nothing could be decided any more."
+            )
         return ""
 
     def _last_master(self, member: Member) -> str:
         masters = [m for m in self._roster.members.values() if m.active and m.authority is Authority.MASTER]
         if masters == [member] and len(self._roster.members) > 1:
-            return f"{member.agent_id} is the only one with authority master; nobody could govern the cluster any more."
+            return f"{self._roster.name(member.peer_id)} is the only one with authority master; nobody could govern the cluster any more."
         return ""
 
     def _asked(self, warrant: Warrant | None, verb: Verb, target: str) -> str:

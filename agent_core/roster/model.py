@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 
 import msgspec
 
 from agent_core.feeds.model import Head
 from agent_core.identity.kind import Kind as Kind
+from agent_core.lookalikes import skeleton
+from agent_core.text import marked
 
 
 class Authority(StrEnum):
@@ -62,7 +66,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.evicted if self.revoked is None else self.revoked
 
 
-class Roster(msgspec.Struct, frozen=True, kw_only=True):
+class Roster(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The members as of one act.
 
     ``version`` is the number of the last committed act that changed it.
@@ -88,6 +92,31 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     def get(self, peer_id: str) -> Member | None:
         """The member with this peer id, revoked or not."""
         return self.members.get(peer_id)
+
+    def name(self, peer_id: str) -> str:
+        """How a member is called where people read it; see :meth:`label`. Somebody else is the end of its peer id."""
+        known = self._names.get(peer_id)
+        return known if known is not None else f"…{peer_id[-6:]}" if peer_id else ""
+
+    def label(self, agent_id: str, peer_id: str) -> str:
+        """How somebody is called who says that its name is ``agent_id``.
+
+        A name that another member has, or one that the eye can take for it, is told apart by the last six characters of the peer id;
+        so is a name that no node admits any more, and what nobody sees in it is marked.
+        """
+        shown = marked(agent_id, keep="")
+        own = self.members.get(peer_id)
+        others = self._looks[skeleton(agent_id)] - (own is not None and skeleton(own.agent_id) == skeleton(agent_id))
+        # A ~ in a name could stand for another's peer id.
+        return f"{shown}~{peer_id[-6:]}" if others or shown != agent_id or "~" in agent_id else shown
+
+    @cached_property
+    def _looks(self) -> Counter[str]:
+        return Counter(skeleton(m.agent_id) for m in self.members.values())
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return {p: self.label(m.agent_id, p) for p, m in self.members.items()}
 
     def is_member(self, peer_id: str) -> bool:
         """Whether the identity is enrolled and not revoked."""

@@ -221,7 +221,7 @@ _FORCE = "Wait until they are back, or leave all the same with --force: the othe
 
 
 def _warning(roster: Roster, gone: Sequence[str], last: int) -> str:
-    names = [m.agent_id if (m := roster.get(p)) else p[-6:] for p in gone]
+    names = [roster.name(p) for p in gone]
     return (
         f"{len(gone)} of {len(roster.voters)} voters are out of reach ({', '.join(names)}), so nothing can be committed. "
         f"A new cluster takes over the members, and the acts up to number {last}, the last that this home can prove. "

@@ -67,7 +67,7 @@ def gone(me: str, roster: Roster | None, acts: Sequence[Act]) -> list[str]:
     by = why = ""
     if payload is not None:
         asker = roster.get(payload.warrant.by) if payload.warrant else None
-        by = f" by {asker.agent_id}" if asker else ""
+        by = f" by {roster.name(asker.peer_id)}" if asker else ""
         why = f": {one_line(payload.reason, 200).rstrip('.')}" if payload.reason else ""
     cluster = roster.cluster_id[:8]
     if member.revoked is None:

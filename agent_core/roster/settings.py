@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent_core.errors import ConfigError, InvalidInput
 from agent_core.roster.model import Kind, Policy
-from agent_core.roster.warrants import from_token
+from agent_core.roster.warrants import Invitation, from_token
+from agent_core.setting_kinds import Unfit, multiaddr, network, role
+from agent_core.text import marked
 from agent_core.wire.families.cooee import CooeeTicket
 
 if TYPE_CHECKING:
@@ -66,12 +69,12 @@ def invited(settings: Settings) -> Settings:
     """The settings with what a ticket says of the way in: network, role and where members are, unless somebody set them.
 
     Raises:
-        InvalidInput: ``cluster.ticket`` is no ticket.
+        ConfigError: ``cluster.ticket`` is no ticket, or what it says can't be.
     """
     values = settings.values
     if not values.cluster.ticket:
         return settings
-    invitation = from_token(values.cluster.ticket)
+    invitation = _read(settings)
     said: dict[str, tuple[str, str]] = {"cluster.network": ("network", invitation.network)}
     if invitation.ticket.role:
         said["agent.role"] = ("role", invitation.ticket.role)
@@ -87,6 +90,27 @@ def invited(settings: Settings) -> Settings:
     return replace(settings, values=values, origins=origins)
 
 
+def _read(settings: Settings) -> Invitation:
+    """The ticket, what it says judged like what a person says: an inviter may be anybody."""
+    origin = settings.origins.get("cluster.ticket", "")
+    try:
+        invitation = from_token(settings.values.cluster.ticket)
+    except InvalidInput as exc:
+        raise ConfigError(f"cluster.ticket ({origin}): {exc.message}", exc.next) from exc
+    try:
+        network(invitation.network)
+        if invitation.ticket.role:
+            role(invitation.ticket.role)
+        for address in invitation.addresses:
+            multiaddr(address)
+    except Unfit as exc:
+        raise ConfigError(
+            f"cluster.ticket ({origin}): the ticket holds what can't be: {exc.reason}.",
+            "Ask for another one, by `chorus-hap members invite`.",
+        ) from exc
+    return invitation
+
+
 def ticket_of(settings: Settings) -> CooeeTicket | None:
     """The ticket among the settings, if there is one."""
     token = settings.values.cluster.ticket
@@ -95,5 +119,5 @@ def ticket_of(settings: Settings) -> CooeeTicket | None:
 
 def host_facts() -> str:
     """What kind of machine this is, in a line for whoever approves it."""
-    cores = cpu_count() or 1
-    return f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores > 1)}, {platform.node().split('.')[0]}"
+    cores, name = cpu_count() or 1, marked(platform.node().split(".")[0], keep="")
+    return f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores > 1)}, {name[:64]}"

@@ -101,10 +101,10 @@ def may(roster: Roster, by: str, verb: Verb, over: Member | None = None) -> str:
         return ""
     least = LEAST[verb]
     if not member.authority.at_least(least):
-        return f"This takes authority {least.value}; {member.agent_id} has {member.authority.value}."
+        return f"This takes authority {least.value}; {roster.name(member.peer_id)} has {member.authority.value}."
     if over is None or member.authority is Authority.MASTER or not over.authority.at_least(member.authority):
         return ""
-    return f"{over.agent_id} has authority {over.authority.value}: this takes more than that, or master."
+    return f"{roster.name(over.peer_id)} has authority {over.authority.value}: this takes more than that, or master."
 
 
 def objection(
@@ -168,11 +168,9 @@ def ticket_objection(roster: Roster, ticket: CooeeTicket, role: str, at_ms: int 
     if inviter is None or not verifier.verify(ticket.by, ticket_message(ticket), ticket.signature):
         return "The ticket wasn't signed by a member of this cluster, or was changed since."
     if not inviter.active:
-        return (
-            f"{inviter.agent_id}, who gave the ticket, was {'evicted' if inviter.revoked is None else 'revoked'} since."
-        )
+        return f"{roster.name(inviter.peer_id)}, who gave the ticket, was {'evicted' if inviter.revoked is None else 'revoked'} since."
     if may(roster, ticket.by, Verb.INVITE):
-        return f"{inviter.agent_id}, who gave the ticket, may not invite."
+        return f"{roster.name(inviter.peer_id)}, who gave the ticket, may not invite."
     if ticket.nonce in roster.tickets:
         return "The ticket was used already; each admits one."
     if at_ms is not None and at_ms > ticket.expires_ms:

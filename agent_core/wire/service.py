@@ -106,6 +106,7 @@ class Wire:
         clock: stamps what is sent, and is moved by what arrives.
         standing: the roster's word on authors; this node's own messages always pass.
         door: what every outgoing text passes (SHHH).
+        name: what a sender is called, by its peer id and the name it says it has.
         fetch_roster: called with the relaying peer when a message of an unknown author begins to wait.
         limits: bounds of judging.
         now_ms: Unix time in milliseconds.
@@ -119,6 +120,7 @@ class Wire:
         standing: RosterLookup,
         *,
         door: Door | None = None,
+        name: Callable[[str, str], str] = lambda peer, claimed: claimed or peer,
         fetch_roster: Callable[[str], None] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         now_ms: Callable[[], int] = wall_ms,
@@ -139,7 +141,7 @@ class Wire:
         self._joining = trio.Lock()
         self._nursery: trio.Nursery | None = None
         self._counters = _Counters()
-        self.traffic = TrafficTap()
+        self.traffic = TrafficTap(name=name)
         network.set_judge(self.judge)
         network.set_receiver(self.receive)
 

@@ -20,9 +20,17 @@ TrafficWatcher: TypeAlias = Callable[[Traffic], None]
 
 
 class TrafficTap:
-    """Counts and keeps what passes, and tells those who watch."""
+    """Counts and keeps what passes, and tells those who watch.
 
-    def __init__(self, keep: int = RING) -> None:
+    Args:
+        keep: how many messages.
+        name: what a sender is called, by its peer id and the name it says it has: anybody may say any name.
+    """
+
+    def __init__(
+        self, keep: int = RING, name: Callable[[str, str], str] = lambda peer, claimed: claimed or peer
+    ) -> None:
+        self._name = name
         self._ring: deque[Traffic] = deque(maxlen=keep)
         self._watchers: list[TrafficWatcher] = []
         self.count = 0  #: messages since the start
@@ -55,7 +63,7 @@ class TrafficTap:
             at=rfc3339(now_ms),
             topic=one_line(topic),
             type=envelope.type if envelope else "?",
-            sender=one_line((envelope.agent_id or envelope.sender) if envelope else peer, 64),
+            sender=one_line(self._name(envelope.sender, envelope.agent_id) if envelope else peer, 80),
             size=len(payload),
             verdict=verdict,
             reason=one_line(reason, 300),

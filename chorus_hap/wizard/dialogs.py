@@ -14,6 +14,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, Static
 
 from agent_core.errors import InvalidInput
+from agent_core.names import AGENT, NETWORK, ROLE, judged
 from agent_core.roster.warrants import from_token
 from chorus_hap.actions import PANES, Registry, key_name
 from chorus_hap.widgets.grid import Column, Grid, Row
@@ -238,17 +239,13 @@ class Setup(Screen[FirstRun]):
     def action_accept(self) -> None:
         name, role, network = (self.query_one(f"#{i}", Input).value.strip() for i in ("name", "role", "network"))
         problem = self.query_one("#problem", Static)
-        if not name or not role:
-            problem.update("Name and role can't be empty.")
-        elif not network or len(network) > 64 or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in network):
-            problem.update("A network's name has letters, digits, _ . and -, at most 64.")
-        else:
-            ticket = self.query_one("#ticket", Input).value.strip()
-            try:
-                invitation = from_token(ticket) if ticket else None
-            except InvalidInput as error:
-                problem.update(str(error))
-                return
-            if invitation is not None:  # it says where to go, and as what
-                network, role = invitation.network, invitation.ticket.role or role
-            self.dismiss(FirstRun(name, role, network, ticket))
+        ticket = self.query_one("#ticket", Input).value.strip()
+        try:
+            name, role, network = judged(name, AGENT), judged(role, ROLE), judged(network, NETWORK)
+            invitation = from_token(ticket) if ticket else None
+        except InvalidInput as error:
+            problem.update(str(error))
+            return
+        if invitation is not None:  # it says where to go, and as what
+            network, role = invitation.network, invitation.ticket.role or role
+        self.dismiss(FirstRun(name, role, network, ticket))
