@@ -24,6 +24,7 @@ from agent_core.api.slices import Reader, SliceHub
 from agent_core.caller import Caller
 from agent_core.errors import ChorusError, Incompatible, InvalidInput, Refused, StoreError, TooLarge
 from agent_core.feeds.model import Via
+from agent_core.strict_json import KeyTwice, check_keys
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -288,9 +289,11 @@ class _Connection:
 
     async def _parse(self, line: bytes) -> Call | None:
         try:
-            return msgspec.json.decode(line, type=Call)
-        except msgspec.ValidationError as exc:
-            code, why = INVALID_REQUEST, str(exc)
+            call = msgspec.json.decode(line, type=Call)
+            check_keys(line)
+            return call
+        except (msgspec.ValidationError, KeyTwice) as exc:
+            code, why = INVALID_REQUEST, str(exc).split(". ")[0].rstrip(".")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             code, why = PARSE_ERROR, str(exc)
         self.counters.bad_lines += 1

@@ -39,6 +39,7 @@ from agent_core.errors import (
 from agent_core.feeds.model import Via
 from agent_core.home import write_whole
 from agent_core.shapes import Health, SliceEvent
+from agent_core.strict_json import UNREADABLE, KeyTwice, check_keys
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -155,7 +156,14 @@ class Http:
         return answer
 
     async def _operation(self, request: Request) -> Response:
-        return await self._call(request.path_params["name"], await _body(request))
+        body = await _body(request)
+        try:
+            check_keys(body)
+        except KeyTwice as exc:
+            raise InvalidInput(exc.message, exc.next) from exc
+        except UNREADABLE:
+            pass  # said by the operation, with what it takes
+        return await self._call(request.path_params["name"], body)
 
     async def _call(self, name: str, body: bytes) -> Response:
         result = await self._parts.dispatcher.call(name, body, Caller(Via.HTTP))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent_core import shapes
 from agent_core.caller import Caller
@@ -29,8 +29,10 @@ from agent_core.decisions.model import (
 )
 from agent_core.errors import Conflict, InvalidInput, Refused
 from agent_core.feeds.model import Draft, OwnFeed
+from agent_core.lookalikes import confusable, skeleton
 from agent_core.requests import check_header, made_before, one_of, operation_id, text_body, words, writer
 from agent_core.roster.model import Authority
+from agent_core.text import has_unseen, marked, seen
 from agent_core.ucxl.address import component_of
 from agent_core.views import ViewContext
 
@@ -94,8 +96,8 @@ class DecisionsService:
         body = text_body(request.reason, "reason")
         writer(ctx, caller)
         t = views.find(self._fold(), ctx, request.id)
-        id, choice = t.proposal.id, request.choice.strip()
         choices = (*t.proposal.data.options, ABSTAIN)
+        id, choice = t.proposal.id, _chosen(request.choice.strip(), choices)
         if reason := views.why_not(t, ctx):
             if t.state is not State.OPEN:
                 raise Conflict(
@@ -167,6 +169,42 @@ def deadline_ms(text: str, now_ms: int) -> int:
     return at
 
 
+def _options(given: Sequence[str]) -> tuple[str, ...]:
+    """What can be voted for: all of it can be seen, and the eye tells one from another.
+
+    Raises:
+        InvalidInput: says which option can't be, and why.
+    """
+    advice = f"Give 2 to {MAX_OPTIONS} different ones of up to {MAX_OPTION_CHARS} characters, none of them `abstain`."
+    options: dict[str, str] = {}
+    for text in given:
+        if has_unseen(text.strip()):
+            raise InvalidInput(
+                f"The option {marked(text, keep='')[:200]!r} has characters in it that nobody sees.", advice
+            )
+        option = seen(text)
+        if not 0 < len(option) <= MAX_OPTION_CHARS:
+            raise InvalidInput(f"These options can't be voted on: one has {len(option)} characters.", advice)
+        twin = ABSTAIN if confusable(option, ABSTAIN) else options.get(skeleton(option))
+        if twin is not None:
+            alike = "is there twice" if twin == option else f"can be taken for {twin!r}"
+            raise InvalidInput(f"These options can't be voted on: {option!r} {alike}.", advice)
+        options[skeleton(option)] = option
+    if options and not 2 <= len(options) <= MAX_OPTIONS:
+        raise InvalidInput(
+            f"These options can't be voted on: there {'is' if len(options) == 1 else 'are'} {len(options)}.", advice
+        )
+    return tuple(options.values()) or YES_NO
+
+
+def _chosen(text: str, choices: Sequence[str]) -> str:
+    """The choice that was typed; one made by an older node may hold what nobody types."""
+    if text in choices:
+        return text
+    alike = [choice for choice in choices if seen(choice) == seen(text)]
+    return alike[0] if len(alike) == 1 else text
+
+
 def _proposal(request: shapes.ProposeRequest, ctx: ViewContext) -> ProposeData:
     title = request.title.strip()
     if not title or len(title) > MAX_TITLE_CHARS or "\n" in title:
@@ -174,18 +212,7 @@ def _proposal(request: shapes.ProposeRequest, ctx: ViewContext) -> ProposeData:
             f"A title is one line of 1 to {MAX_TITLE_CHARS} characters; this has {len(title)}.",
             "Put the rest into the description.",
         )
-    options = tuple(o.strip() for o in request.options) or YES_NO
-    lengths_fit = all(0 < len(o) <= MAX_OPTION_CHARS for o in options)
-    if (
-        not 2 <= len(options) <= MAX_OPTIONS
-        or not lengths_fit
-        or len(set(options)) < len(options)
-        or ABSTAIN in options
-    ):
-        raise InvalidInput(
-            "These options can't be voted on.",
-            f"Give 2 to {MAX_OPTIONS} different ones of up to {MAX_OPTION_CHARS} characters, none of them `abstain`.",
-        )
+    options = _options(request.options)
     if not 0 <= request.quorum <= 1:
         raise InvalidInput(f"The quorum {request.quorum:g} is no share.", "Give one from 0 to 1, like 0.5.")
     for name, what in ((request.project, "project"), (request.task, "task")):

@@ -13,6 +13,7 @@ import msgspec
 from agent_core.clock import Hlc, is_hlc
 from agent_core.errors import VerificationFailed
 from agent_core.ids import short_id
+from agent_core.strict_json import has_key_twice
 
 T = TypeVar("T")
 
@@ -130,7 +131,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return (h.hlc, h.author, h.epoch, h.seq)
 
     def data(self, kind: type[T]) -> T | None:
-        """The header's data as the given struct, or nothing if it isn't one: folds skip what they can't read."""
+        """The header's data as the given struct, or nothing if it isn't one: folds skip what they can't read.
+
+        A header with a key twice is stored, since feeds have no gaps, and says nothing: what it says would depend on who reads it.
+        """
+        if has_key_twice(self.raw):
+            return None
         try:
             return msgspec.json.decode(self.header.data, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

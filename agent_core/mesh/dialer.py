@@ -12,6 +12,7 @@ import trio
 
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.peers import PeerTable
+from agent_core.mesh.resolving import resolve
 from agent_core.multiaddrs import is_quic, parse_peer
 from agent_core.network import DialResult
 
@@ -231,8 +232,13 @@ async def probe(addresses: Iterable[str], timeout_s: float = PROBE_S) -> DialRes
             refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
             results.append(DialResult.REFUSED if refused else DialResult.SILENT)
 
-    asked = [address for address in addresses if not is_quic(address)][:4]  # a UDP port that is silent says nothing
+    asked: list[str] = []
     with trio.move_on_after(timeout_s):
+        for address in [a for a in addresses if not is_quic(a)][:4]:  # a UDP port that is silent says nothing
+            try:
+                asked += await resolve(address)  # all that a name stands for must refuse
+            except (OSError, ValueError):
+                results.append(DialResult.SILENT)
         async with trio.open_nursery() as nursery:
             for address in asked:
                 nursery.start_soon(knock, address)

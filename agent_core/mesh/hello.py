@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from agent_core.multiaddrs import is_quic, multiaddr, parse_peer
+from agent_core.strict_json import has_key_twice
 
 HELLO = "/chorus/hello/1.0.0"
 PING = "/chorus/ping/1.0.0"
@@ -47,6 +48,8 @@ def decode_hello(frame: bytes) -> Hello:
     if len(frame) > MAX_HELLO_BYTES:
         raise ValueError("a hello that long is none")
     hello = _hello.decode(frame)
+    if has_key_twice(frame):
+        raise ValueError("a hello with a key twice says two things")
     return Hello(
         v=hello.v,
         network=hello.network[:64],

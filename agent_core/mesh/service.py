@@ -26,6 +26,7 @@ from agent_core.mesh.dialer import Dialer, probe
 from agent_core.mesh.entrance import Entrance
 from agent_core.mesh.hello import MAX_PEERS, PEERS, PING, Peers, decode_peers, encode
 from agent_core.mesh.peers import PeerTable
+from agent_core.mesh.resolving import Unresolved, resolve
 from agent_core.multiaddrs import is_quic
 from agent_core.network import (
     DialResult,
@@ -384,11 +385,19 @@ class LibP2PNetwork:
             self._note(f"Discovery on the local network doesn't work: {_innermost(error)}.")
 
     async def _connect(self, peer_id: str, address: str) -> tuple[DialResult, str]:
-        if self._session is None:
-            return DialResult.SILENT, "the network stack is being rebuilt"
-        result = await self._session.connect(peer_id, address)
-        if result[0] is DialResult.CONNECTED:
-            self._table.remember(peer_id, [address], proven=True)
+        try:
+            found = await resolve(address)
+        except (Unresolved, ValueError) as exc:
+            return DialResult.SILENT, str(exc)
+        result = DialResult.SILENT, "the network stack is being rebuilt"
+        for at in found:
+            session = self._session
+            if session is None:
+                break
+            result = await session.connect(peer_id, at)
+            if result[0] is DialResult.CONNECTED:
+                self._table.remember(peer_id, [address], proven=True)  # the name, not what it stands for just now
+                break
         return result
 
     # -- living with peers -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from agent_core.roster.judging import MAX_MEMBERS
 from agent_core.roster.model import Kind, Member, Policy, Roster, VoterUse
 from agent_core.roster.roles import Role, authority_of
 from agent_core.roster.warrants import ticket_objection, warrant_of
+from agent_core.strict_json import check_keys
 from agent_core.wire import catalogue
 from agent_core.wire.families.cooee import CooeeAsk, CooeeEnrol, CooeeHello, CooeeLeave, CooeeReply, CooeeTicket
 
@@ -45,6 +46,7 @@ def decode(frame: bytes) -> Message:
     if len(frame) > MAX_FRAME:
         raise VerificationFailed(f"A frame has {len(frame)} bytes; the limit is {MAX_FRAME}.")
     try:
+        check_keys(frame)
         envelope = msgspec.json.decode(frame, type=_Frame)
         kind = catalogue.TYPES.get(envelope.type)
         message = msgspec.json.decode(envelope.data, type=kind.schema) if kind else None

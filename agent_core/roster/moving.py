@@ -9,6 +9,7 @@ import trio
 
 from agent_core.errors import ChorusError, Conflict, InvalidInput, NoQuorum, NotFound, NotLeader, Refused, TimedOut
 from agent_core.feeds.model import Appender, Draft
+from agent_core.multiaddrs import canonical
 from agent_core.network import DialResult
 from agent_core.roster.machine import Meeting
 from agent_core.roster.model import ROSTER_SHARE, Authority, Lost, Roster, ShareData, VoterUse
@@ -174,11 +175,14 @@ class Moving:
 
     async def _at(self, address: str) -> Meeting:
         """The node at an address, once it has said where it belongs."""
-        peer_id = address.rpartition("/p2p/")[2]
         try:
-            result = await self._dial(address)
+            address = canonical(address)
         except ValueError as exc:
-            raise InvalidInput(f"{address!r} is no peer's address: {exc}.") from exc
+            raise InvalidInput(
+                f"{address[:200]!r} is no peer's address: {exc}.", "Copy one from `chorus-hap status` over there."
+            ) from exc
+        peer_id = address.rpartition("/p2p/")[2]
+        result = await self._dial(address)
         if result is DialResult.CONNECTED:
             with trio.move_on_after(LEAVE_S):
                 while True:

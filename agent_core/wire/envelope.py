@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from agent_core.clock import Hlc, parse_rfc3339
 from agent_core.errors import TooLarge, VerificationFailed
+from agent_core.strict_json import check_keys
 from agent_core.wire.payload import Name, PeerId
 
 ENVELOPE_VERSION = 1
@@ -104,6 +105,7 @@ def decode(payload: bytes) -> Envelope:
     Raises:
         TooLarge: over 256 KiB.
         NewerVersion: of a version this node doesn't know.
+        KeyTwice: an object in it has a key twice. Older nodes relay that, so it is no fault of whom it comes from.
         VerificationFailed: not an envelope.
     """
     check_size(payload)
@@ -111,6 +113,7 @@ def decode(payload: bytes) -> Envelope:
         payload.decode()  # msgspec takes ``data`` as raw bytes without looking into its strings
         envelope = _decode(payload)
         _ = envelope.sent_ms
+        check_keys(payload)
     except _UNREADABLE as exc:
         if _version(payload) > ENVELOPE_VERSION:
             raise NewerVersion("A message has an envelope of a newer version.", "Update this node.") from exc

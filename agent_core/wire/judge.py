@@ -13,6 +13,7 @@ import msgspec
 from agent_core.clock import MAX_AHEAD_MS
 from agent_core.errors import TooLarge, VerificationFailed
 from agent_core.network import Verdict
+from agent_core.strict_json import KeyTwice
 from agent_core.wire import catalogue
 from agent_core.wire.envelope import Envelope, NewerVersion, check_size, decode
 
@@ -92,7 +93,7 @@ class MessageJudge:
             if author and author != envelope.sender:
                 return Judgement(Verdict.REJECT, "the envelope names another author than the signature", envelope)
             data = catalogue.read(envelope)
-        except NewerVersion as exc:
+        except (NewerVersion, KeyTwice) as exc:
             return Judgement(Verdict.IGNORE, exc.message)
         except (TooLarge, VerificationFailed) as exc:
             return Judgement(Verdict.REJECT, exc.message)

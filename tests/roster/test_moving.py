@@ -84,7 +84,8 @@ class Home:
         ("0b", InvalidInput),  # too short
         (OLD[:8], Conflict),  # at home already
         ("ffff", NotFound),
-        ("/ip4/127.0.0.1/tcp/1/p2p/x", TimedOut),
+        ("/ip4/127.0.0.1/tcp/1/p2p/12D3KooWAfmVgxWUSPUMyZ4hy2ZGoYfSCXdVbvLMPh5NwCdcWFvx", TimedOut),
+        ("/ip4/127.0.0.1/tcp/1/p2p/x", InvalidInput),
     ],
 )
 async def test_a_cluster_that_isnt_one_in_reach_is_refused_and_nothing_changes(
