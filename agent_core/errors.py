@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from agent_core.text import from_system
+
 
 class ChorusError(Exception):
     """A failure with a sentence for a person.
@@ -22,9 +24,9 @@ class ChorusError(Exception):
     ucxl: ClassVar[str] = "INTERNAL_ERROR"
 
     def __init__(self, message: str, next: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.next = next
+        # What is told goes on in JSON and to terminals, and may quote what the system gave in bytes that are no text.
+        self.message, self.next = from_system(message), from_system(next)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.next}".strip()

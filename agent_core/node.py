@@ -33,6 +33,7 @@ from agent_core.shapes import Status, Voters
 from agent_core.shhh.door import Door
 from agent_core.telemetry import logs
 from agent_core.telemetry.supervisor import Supervisor
+from agent_core.text import is_text
 from agent_core.version import VERSION
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ class Node:
             "version": VERSION,
             "mode": self.sessions.mode,
             "ports": self.ports,
-            "socket": str(self.home.socket),
+            # A runtime directory of another encoding can't stand in JSON; who looks for the socket finds it by itself then.
+            "socket": str(self.home.socket) if is_text(str(self.home.socket)) else "",
             "log": str(self.home.log),
         }
         write_whole(self.home.node_file, json.dumps(content).encode())

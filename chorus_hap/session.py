@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent_core.strict_json import UNREADABLE
+
 #: Rooms whose read mark is kept.
 _MAX_ROOMS = 500
 
@@ -24,7 +26,7 @@ class Session(msgspec.Struct, kw_only=True):
         """The last one; a fresh one if there is none or it can't be read."""
         try:
             session = msgspec.json.decode((home / "console.json").read_bytes(), type=cls)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return cls()
         session.mouse = True
         return session

@@ -15,6 +15,7 @@ import msgspec
 
 from agent_core.errors import ChorusError, HomeInUse, NoNode, StoreError, TimedOut, by_code
 from agent_core.home import Home
+from agent_core.strict_json import UNREADABLE
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -52,7 +53,7 @@ def find(home: Home) -> socket.socket | None:
         return None
     except PermissionError as exc:
         raise NoNode(f"The home {home.root} belongs to somebody else.", "Name your own with --home.") from exc
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return None  # being written, or damaged: the lock decides whether a node runs
     path = Path(node.socket) if node.socket else home.socket
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -192,7 +193,7 @@ class Starting:
     def _failure(self, status: int) -> ChorusError:
         try:
             told = msgspec.json.decode(self.home.failure.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNREADABLE):
             how = f"signal {-status}" if status < 0 else f"status {status}"
             said = self._last_words()
             return NoNode(

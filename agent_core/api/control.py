@@ -25,6 +25,7 @@ from agent_core.caller import Caller
 from agent_core.errors import ChorusError, Incompatible, InvalidInput, Refused, StoreError, TooLarge
 from agent_core.feeds.model import Via
 from agent_core.strict_json import KeyTwice, check_keys
+from agent_core.text import from_system
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -393,7 +394,7 @@ def peer_uid(sock: trio.socket.SocketType) -> int:
 def login_of(uid: int) -> str:
     """The login name of a user id, or the number as text where there is none."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return from_system(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return str(uid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, TypeAlias
@@ -11,6 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from agent_core.feeds.model import EntryKey, Head
+from agent_core.names import AGENT, MAX_NAME_CHARS
+from agent_core.text import normal, unseen
 from agent_core.ucxl.model import MAX_CITATIONS, Cited, Hash, OptionalHash
 
 #: Entry type of a message; its body is Markdown text.
@@ -27,8 +30,10 @@ MAX_SEEN = 64
 
 _ROOM = r"[A-Za-z0-9][A-Za-z0-9_.#-]{0,63}"
 _ROOM_ID = re.compile(rf"{_ROOM}\Z")
+#: A name, ``~`` and the end of a peer id; and what stands behind a name rather than in it.
+_LONGEST_MENTION, _ENDS_NO_NAME = MAX_NAME_CHARS + 7, ".~+-"
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
-_MENTION = re.compile(r"(?<![\w@./])@((?:role:|expertise:)?[A-Za-z0-9](?:[A-Za-z0-9_.~-]{0,62}[A-Za-z0-9_])?)")
+_MENTION = re.compile(r"(?<![\w@./])@(role:|expertise:)?(?=[^\W_])")
 
 RoomId: TypeAlias = Annotated[str, Meta(pattern=rf"^{_ROOM}\Z")]
 _Word: TypeAlias = Annotated[str, Meta(max_length=32)]
@@ -129,5 +134,20 @@ def is_hash(text: str) -> bool:
 
 def mentions_in(text: str) -> tuple[str, ...]:
     """Whom a text addresses with ``@name``, ``@role:name`` or ``@expertise:name``, each once, in order; e-mail addresses don't."""
-    found = dict.fromkeys(match.group(1) for match in _MENTION.finditer(text))
-    return tuple(found)[:MAX_MENTIONS]
+    text = normal(text)
+    found: dict[str, None] = {}
+    for match in _MENTION.finditer(text):
+        name = text[match.end() : match.end() + _LONGEST_MENTION]
+        end = next((at for at, char in enumerate(name) if not _in_a_name(char)), len(name))
+        if named := name[:end].rstrip(_ENDS_NO_NAME):
+            found[(match[1] or "") + named] = None
+        if len(found) == MAX_MENTIONS:
+            break
+    return tuple(found)
+
+
+def _in_a_name(char: str) -> bool:
+    """Whether a character can stand in a name of :data:`agent_core.names.AGENT`, or between it and a peer id's end (``~``)."""
+    if char.isascii():
+        return char.isalnum() or char in "_~" or (char in AGENT.signs and char != "@")
+    return unseen(char) is None and (char.isalnum() or unicodedata.category(char)[0] == "M")

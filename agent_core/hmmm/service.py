@@ -45,6 +45,7 @@ from agent_core.requests import (
     writer,
 )
 from agent_core.roster.model import Kind, Member
+from agent_core.text import has_unseen, normal
 from agent_core.ucxl.citations import cite
 from agent_core.views import ViewContext
 
@@ -221,9 +222,13 @@ def room_id(text: str) -> str:
 
 
 def _mentions(request: shapes.PostRequest) -> tuple[str, ...]:
-    named = tuple(dict.fromkeys([*(m.strip().removeprefix("@") for m in request.mentions), *mentions_in(request.text)]))
-    if any(not 0 < len(m) <= 80 for m in named):
-        raise InvalidInput("A mention is a name of 1 to 80 characters.", "Write @agent, @role:name or @expertise:name.")
+    given = (normal(m.strip().removeprefix("@")) for m in request.mentions)
+    named = tuple(dict.fromkeys([*given, *mentions_in(request.text)]))
+    if any(not 0 < len(m) <= 80 or has_unseen(m) for m in named):
+        raise InvalidInput(
+            "A mention is a name of 1 to 80 characters, all of which can be seen.",
+            "Write @agent, @role:name or @expertise:name.",
+        )
     return named[:MAX_MENTIONS]
 
 

@@ -84,7 +84,7 @@ def message(room: RoomState, post: Post, ctx: ViewContext) -> shapes.Message:
         citations=tuple(
             shapes.Citation(address=c.address, reason=c.reason, version=c.version) for c in post.data.citations
         ),
-        mentions=post.data.mentions,
+        mentions=tuple(ctx.roster.mentioned(m) for m in post.data.mentions) if ctx.roster else post.data.mentions,
         stance=post.data.stance,
         weight=post.data.weight,
         you=post.author == ctx.me,
@@ -126,7 +126,13 @@ def _mentions(room: RoomState, ctx: ViewContext) -> list[shapes.Attention]:
     me = ctx.member(ctx.me)
     if me is None:
         return []
-    names = {me.agent_id, ctx.name(ctx.me), f"role:{me.role}", *(f"expertise:{c}" for c in me.capabilities)}
+    names = {
+        me.agent_id,
+        f"{me.agent_id}~{ctx.me[-6:]}",
+        ctx.name(ctx.me),
+        f"role:{me.role}",
+        *(f"expertise:{c}" for c in me.capabilities),
+    }
     found = []
     for thread in room.threads.values():
         answered = max((p.order for p in thread if p.author == ctx.me), default=None)

@@ -13,6 +13,7 @@ from agent_core.errors import StoreError
 from agent_core.home import write_whole
 from agent_core.identity.kind import Kind
 from agent_core.identity.peer_id import peer_id_of
+from agent_core.strict_json import UNREADABLE
 
 SEED_BYTES = 32
 
@@ -69,7 +70,7 @@ def load_card(directory: Path) -> Card:
     """
     try:
         return msgspec.json.decode(_read(directory / "card.json"), type=Card)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise _broken(directory / "card.json", str(exc)) from exc
 
 

@@ -110,6 +110,21 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         # A ~ in a name could stand for another's peer id.
         return f"{shown}~{peer_id[-6:]}" if others or shown != agent_id or "~" in agent_id else shown
 
+    def mentioned(self, name: str) -> str:
+        """A mention as people read it: whom it means, told apart from who looks alike."""
+        holders = self._holders.get(name, ())
+        if len(holders) == 1:
+            return self.name(holders[0])
+        shown = marked(name, keep="")
+        return f"{shown} (nobody's name)" if not holders and "~" not in name and self._looks[skeleton(name)] else shown
+
+    @cached_property
+    def _holders(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for peer, member in self.members.items():
+            found.setdefault(member.agent_id, []).append(peer)
+        return found
+
     @cached_property
     def _looks(self) -> Counter[str]:
         return Counter(skeleton(m.agent_id) for m in self.members.values())

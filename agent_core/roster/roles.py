@@ -11,7 +11,12 @@ from types import MappingProxyType
 import msgspec
 
 from agent_core.errors import ConfigError
+from agent_core.inputs import read_text
+from agent_core.names import ROLE, objection
 from agent_core.roster.model import Authority, Kind
+
+#: What a file of roles has at most.
+MAX_ROLES_BYTES = 4 * 1024 * 1024
 
 
 class RoleDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,15 +54,12 @@ def load(*overrides: Path) -> Mapping[str, Role]:
     Raises:
         ConfigError: a file isn't TOML, or a role in it isn't one.
     """
-    packaged = files("agent_core.roster").joinpath("roles.toml").read_bytes()
+    packaged = files("agent_core.roster").joinpath("roles.toml").read_text("utf-8")
     roles = dict(_read(packaged, "roles.toml"))
     for path in overrides:
-        try:
-            roles.update(_read(path.read_bytes(), str(path)))
-        except FileNotFoundError:
-            continue
-        except OSError as exc:
-            raise ConfigError(f"{path} can't be read: {exc.strerror}.", "Mend its permissions.") from exc
+        text = read_text(path, MAX_ROLES_BYTES)
+        if text is not None:
+            roles.update(_read(text, str(path)))
     return MappingProxyType(roles)
 
 
@@ -77,12 +79,16 @@ def authority_of(role: str, kind: Kind, roles: Mapping[str, Role]) -> Authority:
     return most if level.at_least(most) else level
 
 
-def _read(raw: bytes, name: str) -> dict[str, Role]:
+def _read(text: str, name: str) -> dict[str, Role]:
     try:
-        return msgspec.convert(tomllib.loads(raw.decode()), _File).roles
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        roles = msgspec.convert(tomllib.loads(text), _File).roles
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise ConfigError(f"{name} isn't valid TOML: {exc}.", "Mend that line.") from exc
     except msgspec.ValidationError as exc:
         raise ConfigError(
             f"{name} doesn't describe roles: {exc}.", "See roles.toml in the package for the form."
         ) from exc
+    for role in roles:
+        if why := objection(role, ROLE):
+            raise ConfigError(f"{name}: the role {role[:80]!r} {why}.", ROLE.allowed)
+    return roles

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from agent_core.errors import ConfigError
+from agent_core.inputs import read_text
 
 
 class Severity(StrEnum):
@@ -83,16 +84,19 @@ def parse_rules(text: str, source: str = "rules") -> tuple[Rule, ...]:
     return rules
 
 
+#: What a file of rules has at most.
+MAX_RULES_BYTES = 4 * 1024 * 1024
+
+
 def load_rules(path: Path) -> tuple[Rule, ...]:
     """Rules from a TOML file.
 
     Raises:
         ConfigError: the file can't be read, or isn't one of rules.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"The rule file {path} can't be read: {exc}.", "Check the path.") from exc
+    text = read_text(path, MAX_RULES_BYTES)
+    if text is None:
+        raise ConfigError(f"The rule file {path} can't be read: there is none.", "Check the path.")
     return parse_rules(text, str(path))
 
 

@@ -16,6 +16,7 @@ import typer
 
 from agent_core.errors import ChorusError
 from agent_core.home import Home
+from agent_core.strict_json import UNREADABLE
 from chorus_hap.cli.output import Cell
 from chorus_hap.cli.run import Run, here
 
@@ -62,7 +63,9 @@ def examine(run: Run) -> Iterator[Check]:
     yield _clock()
     node = _node(run)
     yield node
-    yield from _settings(run, running=node.verdict == "ok" and node.text.startswith("answers"))
+    running = node.text.startswith("answers")
+    yield from _settings(run, running=running)
+    yield from _outside(run, home, running=running)
     yield _terminal()
     yield _encoding()
 
@@ -181,6 +184,26 @@ def _settings(run: Run, *, running: bool) -> Iterator[Check]:
         asked = settings.asked_for(f"{name}.port")
         next_step = f"Set {name}.port to another one." if asked else "A free one is taken in its place."
         yield Check(f"{name} port", "fail" if asked else "warn", f"{port} is in use", next_step)
+
+
+def _outside(run: Run, home: Home, *, running: bool) -> Iterator[Check]:
+    """What others than this machine reach: of a node that runs by the kernel's word, since its environment isn't this one's."""
+    from agent_core.settings import load
+    from chorus_hap.cli import outside
+    from chorus_hap.starting import NodeFile
+
+    try:
+        if running:
+            node = msgspec.json.decode(home.node_file.read_bytes(), type=NodeFile)
+            found = outside.of_process(node.pid, node.ports)
+        else:
+            found = outside.of_settings(load(run.home, run.options.settings()))
+    except (OSError, ChorusError, *UNREADABLE):
+        return  # said above, or it ended just now
+    bare, text, advice = outside.words(found)
+    yield Check(
+        "reachable from outside", "warn" if bare else "ok", text if running else f"once a daemon runs: {text}", advice
+    )
 
 
 def _free(host: str, port: int) -> bool:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from agent_core.text import from_system
+
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
 # What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
@@ -41,7 +43,11 @@ class Output:
 
     def data(self, value: Any) -> None:
         """One JSON value on a line of its own, at once."""
-        self.raw(msgspec.json.encode(value) + b"\n")
+        try:
+            line = msgspec.json.encode(value)
+        except UnicodeEncodeError:  # a path, most likely: what the system gave in bytes that are no text
+            line = msgspec.json.encode(_textual(msgspec.to_builtins(value)))
+        self.raw(line + b"\n")
 
     def raw(self, data: bytes) -> None:
         """Bytes as they are; on a terminal without what it would obey."""
@@ -87,6 +93,17 @@ class Output:
     def _paint(self, cell: Cell) -> str:
         code = _SGR.get(cell.role)
         return f"\x1b[{code}m{cell.text}\x1b[0m" if self.colour and code and cell.text else cell.text
+
+
+def _textual(value: Any) -> Any:
+    match value:
+        case str():
+            return from_system(value)
+        case dict():
+            return {_textual(key): _textual(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_textual(item) for item in value]
+    return value
 
 
 def forgive_encodings() -> None:

@@ -287,7 +287,11 @@ class UcxlPane(Pane):
 
 def edit_text(app: Any, text: str, suffix: str) -> str | None:
     """Let a person edit a text in ``$VISUAL`` or ``$EDITOR``; None when the editor failed or can't be had."""
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or ["vi"]
+    except ValueError as error:
+        app.say(f"VISUAL or EDITOR can't be read as a command: {error}.", "error")
+        return None
     with tempfile.NamedTemporaryFile("w+", suffix=suffix, prefix="chorus-", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -300,4 +304,8 @@ def edit_text(app: Any, text: str, suffix: str) -> str | None:
         if done.returncode:
             app.say(f"{editor[0]} ended with status {done.returncode}; nothing was written.", "warning")
             return None
-        return Path(file.name).read_text("utf-8")
+        try:
+            return Path(file.name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            app.say(f"What {editor[0]} wrote can't be read as UTF-8 text: {error}. Nothing was written.", "error")
+            return None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent_core.strict_json import UNREADABLE
+
 
 class Draft(msgspec.Struct, kw_only=True):
     """Everything the wizard holds. ``op_id`` stays the same over crashes, so that sending twice posts once."""
@@ -50,7 +52,7 @@ def load(home: Path, reply_to: str) -> Draft | None:
     """The draft that was left, None if there is none that can be read."""
     try:
         return msgspec.json.decode(path_of(home, reply_to).read_bytes(), type=Draft)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 
