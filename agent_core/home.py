@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agent_core.errors import ConfigError, HomeInUse, StoreError
-from agent_core.text import from_system, has_unseen, is_text
+from agent_core.text import has_unseen, is_text, marked
 
 #: Longest path a Unix socket may have here; a longer one moves to the runtime directory (SPEC section 15).
 MAX_SOCKET_PATH_BYTES = 100
@@ -137,7 +137,7 @@ def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = 
     path = (default_home(environ) if home is None else _home_path(str(home), "--home")).absolute()
     if not is_text(str(path)):  # the working directory or the login's own may be of another encoding
         raise ConfigError(
-            f"The home {from_system(str(path))!r} can't be used: its path isn't UTF-8 text.",
+            f"The home {path} can't be used: its path isn't UTF-8 text.",
             "Name a home with --home whose whole path is UTF-8.",
         )
     return path
@@ -151,7 +151,7 @@ def _home_path(text: str, origin: str) -> Path:
         )
     if has_unseen(text) and is_text(text):
         raise ConfigError(
-            f"{origin}: {text[:80]!r} can't be a home: it has characters in it that nobody sees.",
+            f"{origin}: '{marked(text[:80], keep='')}' can't be a home: it has characters in it that nobody sees.",
             "Write the path anew by hand.",
         )
     return Path(text).expanduser()

@@ -61,7 +61,8 @@ def read_text(path: Path, limit_bytes: int) -> str | None:
     except NotFound:
         return None
     except ChorusError as exc:
-        raise ConfigError(exc.message, exc.next) from exc
+        next_step = "Put a file of settings in its place." if exc.next == _PIPE else exc.next
+        raise ConfigError(exc.message, next_step) from exc
     name = from_system(str(path))
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"{name} is UTF-16 text.", "Save it as UTF-8.")

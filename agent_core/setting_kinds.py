@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 import msgspec
 
 from agent_core.names import AGENT, CAPABILITY, NETWORK, ROLE, NameRule, made, objection
-from agent_core.text import has_unseen, is_text, normal
+from agent_core.text import has_unseen, is_text, marked, normal
 
 #: Takes a text without blanks around it, gives the value; raises :class:`Unfit`.
 Kind: TypeAlias = Callable[[str], str]
@@ -50,7 +50,10 @@ def judge(value: Any, hint: Any, kind: Kind | None) -> Any:
         Unfit: it can't be used.
     """
     if isinstance(value, str):
-        value = _plain("".join(value.split()) if kind is secret else value)
+        try:
+            value = _plain("".join(value.split()) if kind is secret else value)
+        except Unfit as exc:
+            raise Unfit(exc.reason, _suggestion(value, kind) or exc.hint) from exc
     if _is_list(hint):
         return _items(value, kind)
     try:
@@ -144,14 +147,24 @@ def _name(rule: NameRule) -> Kind:
     def judged(text: str) -> str:
         name = normal(text)
         if why := objection(name, rule):
-            suggestion = made(name, rule)
-            raise Unfit(f"it {why}", f"{f'For example {suggestion}. ' if suggestion else ''}{rule.allowed}")
+            raise Unfit(f"it {why}", _near(name, rule))
         return name
 
     return judged
 
 
 agent, role, capability, network = _name(AGENT), _name(ROLE), _name(CAPABILITY), _name(NETWORK)
+_RULES: dict[Kind | None, NameRule] = {agent: AGENT, role: ROLE, capability: CAPABILITY, network: NETWORK}
+
+
+def _suggestion(text: str, kind: Kind | None) -> str:
+    """What to write instead, if it was to be a name."""
+    return _near(text, _RULES[kind]) if kind in _RULES and text.strip() else ""
+
+
+def _near(text: str, rule: NameRule) -> str:
+    suggestion = made(text, rule)
+    return f"For example {suggestion}. {rule.allowed}" if suggestion else rule.allowed
 
 
 def _plain(text: str) -> str:
@@ -185,7 +198,8 @@ def _items(value: Any, kind: Kind | None) -> tuple[str, ...]:
             plain = _plain(item)
             found[plain if kind is None else kind(plain)] = None
         except Unfit as exc:
-            raise Unfit(f"in {item[:80]!r}, {exc.reason}" if len(value) > 1 else exc.reason, exc.hint) from exc
+            where = f"in '{marked(item[:80], keep='')}', " if len(value) > 1 else ""
+            raise Unfit(f"{where}{exc.reason}", _suggestion(item, kind) or exc.hint) from exc
     return tuple(found)
 
 

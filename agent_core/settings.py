@@ -25,7 +25,7 @@ from agent_core.home import home_of as home_of
 from agent_core.inputs import read_text
 from agent_core.names import MAX_NAME_CHARS, made
 from agent_core.setting_kinds import Kind, Unfit
-from agent_core.text import from_system
+from agent_core.text import from_system, marked
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)] | Literal["off"]
 
@@ -406,7 +406,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, Any, int]]:
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as exc:  # ValueError: a number of too many digits
-        raise ConfigError(f"{path} isn't valid TOML: {exc}.", "Mend that line.") from exc
+        raise ConfigError(f"{path} isn't valid TOML: {str(exc).split(';')[0]}.", "Mend that line.") from exc
     for section, content in table.items():
         if not isinstance(content, dict):
             yield section, content, _line_of(text, None, section)
@@ -469,7 +469,7 @@ def _value(values: Values, name: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = f"'{marked(value[:200], keep='')}'" if isinstance(value, str) else repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
