@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent_core.errors import ConfigError
 from agent_core.mesh.hello import MAX_ADDRESSES, Hello, decode_hello, decode_peers, encode, seen_from_here
-from agent_core.multiaddrs import endpoint, multiaddr, parse, parse_peer
+from agent_core.multiaddrs import canonical, endpoint, multiaddr, parse, parse_peer
 
 PEER = "12D3KooWAfmVgxWUSPUMyZ4hy2ZGoYfSCXdVbvLMPh5NwCdcWFvx"
 OTHER = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
@@ -66,3 +66,51 @@ def test_no_frame_makes_reading_raise_anything_else(frame: bytes) -> None:
             decode(frame)
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("address", "spelled"),
+    [
+        (f"/ip4/127.0.0.1/tcp/9000/ipfs/{PEER}", f"/ip4/127.0.0.1/tcp/9000/p2p/{PEER}"),
+        (f" /ip6/0:0::1/tcp/09000/p2p/{PEER}\n", f"/ip6/::1/tcp/9000/p2p/{PEER}"),
+        (f"/dns/example.org/udp/9/quic-v1/p2p/{PEER}", f"/dns/example.org/udp/9/quic-v1/p2p/{PEER}"),
+        (f"/dns4/localhost/tcp/1/p2p/{PEER}", f"/dns4/localhost/tcp/1/p2p/{PEER}"),
+    ],
+)
+def test_a_peers_address_has_one_spelling(address: str, spelled: str) -> None:
+    assert canonical(address) == spelled == canonical(spelled)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (f"/ip6/fe80::1%lo/tcp/1/p2p/{PEER}", "zone"),
+        (f"/ip6zone/lo/ip6/fe80::1/tcp/1/p2p/{PEER}", "zone"),
+        (f"/dnsaddr/example.org/p2p/{PEER}", "TXT"),
+        (f"/ip4/127.0.0.1/tcp/1/ws/p2p/{PEER}", "websockets"),
+        (f"/ip4/127.0.0.1/udp/1/quic/p2p/{PEER}", "old form"),
+        (f"/ip4/127.0.0.1/udp/1/quic-v1/webtransport/p2p/{PEER}", "WebTransport"),
+        (f"/ip4/127.0.0.1/tcp/1/p2p/{OTHER}/p2p-circuit/p2p/{PEER}", "relays"),
+        ("127.0.0.1:9000", "whose"),
+        (f"/dns4/a..b/tcp/1/p2p/{PEER}", "no host"),
+        (f"/dns4/-a/tcp/1/p2p/{PEER}", "no host"),
+        (f"/dns4/{'a' * 64}/tcp/1/p2p/{PEER}", "no host"),
+        (f"/dns4/a b/tcp/1/p2p/{PEER}", "no host"),
+        (f"/ip4/127.0.0.1/tcp/0/p2p/{PEER}", "no port"),
+        (f"/ip4/127.1/tcp/1/p2p/{PEER}", "127.1"),
+        (f"/ip4/127.0.0.1/tcp/\u0661/p2p/{PEER}", "form"),
+        (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}/", "form"),
+        (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}x", "peer id"),
+    ],
+)
+def test_what_cant_be_dialled_is_refused_in_words(address: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        canonical(address)
+
+
+@given(st.text(max_size=80) | st.text("/ip4ip6dns4tcpudpquic-v1p2p127.0.1:%", max_size=60).map(lambda t: "/" + t))
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    try:
+        assert canonical(canonical(text)) == canonical(text)
+    except ValueError:
+        return
