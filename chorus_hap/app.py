@@ -105,6 +105,10 @@ class ConsoleApp(App[str]):
         self.options = options
         self.session = Session.load(options.home)
         wanted = self.session.theme if options.theme == DARK.name and self.session.theme else options.theme
+        if options.theme not in PALETTES:
+            self.registry.problems.append(
+                f"console.theme names no theme {options.theme!r}; there are {', '.join(PALETTES)}."
+            )
         palette = PALETTES.get(wanted, DARK)
         self.look = Look(palette, ASCII if options.ascii else UNICODE)
         self.read_only = (

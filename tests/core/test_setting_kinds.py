@@ -230,3 +230,11 @@ def test_no_text_makes_a_kind_raise_anything_else(text: str) -> None:
 def test_launches_read_flags_by_the_same_judge(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         load(tmp_path, parse_launch(["--agent-id", ""]).settings, {})
+
+
+def test_a_theme_that_isnt_there_is_said(tmp_path: Path) -> None:
+    from chorus_hap.app import ConsoleApp, Options
+    from chorus_hap.store import Store
+
+    app = ConsoleApp(Store(), None, Options(home=tmp_path, theme="chorus-drak"))  # type: ignore[arg-type]
+    assert any("chorus-drak" in problem and "chorus-dark" in problem for problem in app.registry.problems)
