@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent_core.shapes.base import Shape
 from agent_core.shapes.hmmm import Citation
+from agent_core.shapes.texts import Content as Bytes
 
 
 class Version(Shape, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ class PutRequest(Shape, frozen=True, kw_only=True):
     """
 
     address: str
-    data: str
+    data: Bytes
     media: str = "text/plain"
     note: str = ""
     if_match: str = ""

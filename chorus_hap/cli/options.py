@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,6 +127,8 @@ def wants_json(argv: Sequence[str]) -> bool:
 def _set(options: Options, flag: Flag, value: str | None) -> None:
     if value is None:
         raise InvalidInput(f"{flag.name} needs a value: {flag.value}.", f"For example `{flag.name} {flag.value}`.")
+    if not value.strip():  # a variable that isn't set, most likely: what it was to say is never guessed
+        raise InvalidInput(f"{flag.name} is empty.", f"Give it a value, `{flag.name} {flag.value}`, or leave it out.")
     if flag.name == "--timeout":
         try:
             options.timeout = float(value.removesuffix("s"))
@@ -142,12 +143,6 @@ def _set(options: Options, flag: Flag, value: str | None) -> None:
         options.set.append(value)
     else:
         setattr(options, flag.key, value)
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """``Did you mean …?``, or nothing when no word is near."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"Did you mean `{close[0]}`?" if close else ""
 
 
 def epilog() -> str:
