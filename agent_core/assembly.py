@@ -33,6 +33,8 @@ from agent_core.folds import FoldSet
 from agent_core.hmmm.service import RoomsService
 from agent_core.identity import keys
 from agent_core.identity.signing import Ed25519Signer, Ed25519Verifier
+from agent_core.instance import Instance, read_instance
+from agent_core.lost import IDENTITY_FILES, another_identity, database_lost, identity_lost, used, where_is_not_known
 from agent_core.mesh.config import MeshConfig
 from agent_core.mesh.known import KnownPeers, known_addresses
 from agent_core.mesh.service import LibP2PNetwork
@@ -43,6 +45,7 @@ from agent_core.roster.moving import Moving
 from agent_core.roster.roles import load as load_roles
 from agent_core.roster.service import CLUSTER_KEY, RosterService
 from agent_core.roster.settings import Applicant, RosterSettings, host_facts, ticket_of
+from agent_core.scrub import Scrub
 from agent_core.settings import default_agent_id
 from agent_core.shapes import KEYED_SLICES, STATE_SLICES
 from agent_core.shhh.door import Door
@@ -83,7 +86,7 @@ class Assembly:
 
     def __init__(self, node: Node, store: Store, blocks: BlockStore, door: Door) -> None:
         self._node, self._store = node, store
-        self.identity = keys.load_or_create(node.home.identity, node.kind)
+        self.identity = _identity(node, store)
         signer, self._verifier = Ed25519Signer(self.identity.seed), Ed25519Verifier()
         self._me = self.identity.peer_id
         self._clock = HybridClock(wall_ms, store.latest_hlc(self._me))
@@ -114,7 +117,7 @@ class Assembly:
         )
         here = self.here = Surroundings(self, node, store, self._verifier)
         self.known_peers = KnownPeers(self.network, self.feeds)
-        bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
+        bound = self._bound()
         self._snapshots = open_snapshots(node.home.snapshot)
         self.folds = self._fold(bound)
         self.folding = Folding(lambda: self.folds, self._snapshots, self._folded)
@@ -139,6 +142,8 @@ class Assembly:
             doubt=here.doubt,
             on_trusted=self._trusted,
         )
+        if bound:
+            self._note_enrolment(bound)  # homes of before that was kept outside the database learn it here
         self.roster = self._roster(signer)
         self.wire = Wire(
             self.network,
@@ -193,6 +198,7 @@ class Assembly:
         )
         self.metrics = Metrics(here.status)
         self._judged_by = self.folds.roster
+        self._lost = ""  #: what is said while the others' copies of a lost database are awaited
         self._heads_in, self._heads_out = trio.open_memory_channel[FeedHead](_HEADS_WAITING)
         self._connect(door)
         self._say_memory_lost()
@@ -250,6 +256,7 @@ class Assembly:
                 discovery_s=values.cluster.discovery_s,
                 demote_s=values.election.demote_s,
                 evict_s=values.cluster.evict_after_s,
+                may_found=not self.feeds.forgotten,
             ),
             durable=self.feeds,
             appender=self.feeds,
@@ -265,7 +272,20 @@ class Assembly:
             hand_over=self.election.resign,
             roles=load_roles(node.home.roles),
             doubt=lambda: self.here.doubt(self.folds.chain),
+            enrolled=self._note_enrolment,
         )
+
+    def _bound(self) -> str:
+        """The cluster of this home. Whose database was lost still belongs where it was enrolled, and founds no other."""
+        bound = (self.feeds.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
+        known = self.feeds.instance
+        if not bound and known.cluster:
+            bound = known.cluster
+            self._store.write(CLUSTER_KEY, bound.encode())
+        return bound
+
+    def _note_enrolment(self, cluster: str) -> None:
+        self.feeds.enrolled(cluster, self.agent_id, self.identity.kind.value)
 
     def _moving(self) -> Moving:
         def last() -> tuple[int, str]:
@@ -325,6 +345,7 @@ class Assembly:
         yield "heads", self._gossip_heads
         yield from self._web()
         yield "known peers", self.known_peers.run
+        yield "scrub", Scrub((self._node.home.store, self._node.home.blocks, self._node.home.snapshot)).run
         yield "mesh", self.network.run
 
     def _web(self) -> Iterator[tuple[str, Run]]:
@@ -391,6 +412,12 @@ class Assembly:
         self.live.node_changed()
 
     def _say_memory_lost(self) -> None:
+        if self.feeds.forgotten and not self.roster.bound:
+            self._node.note(where_is_not_known(self._node.home))
+        if self.roster.bound and not self._store.entry_count and not self._lost:
+            self._lost = database_lost(self._node.home, self.feeds.instance)
+            self._node.note(self._lost)
+            return
         if self.feeds.restored:
             self._node.note(
                 f"This home forgot something: {self.feeds.restored}. It goes on in a new epoch of its feed."
@@ -433,6 +460,9 @@ class Assembly:
             self.wire.roster_changed()
             self.feeds.roster_changed()
         self.roster.changed()
+        if self._lost and self.roster.member is not None:
+            self._node.settled(self._lost)
+            self._lost = ""
 
     def _election_changed(self) -> None:
         self._roster_may_have_changed()
@@ -463,6 +493,24 @@ class Assembly:
             if self.election.successor():
                 await self.election.resign()
         await self.roster.take_leave(leave_s)
+
+
+def _identity(node: Node, store: Store) -> keys.Identity:
+    """The keys of a home: made for a new one only, and those it was known by.
+
+    Raises:
+        StoreError: they are lost, damaged, or somebody else's.
+    """
+    home = node.home
+    noted = read_instance(home.instance)
+    known = noted or Instance("")
+    if (used(home, noted) or store.heads()) and not any((home.identity / name).exists() for name in IDENTITY_FILES):
+        raise identity_lost(home, known)
+    kind = Kind(known.kind) if known.kind in tuple(Kind) else node.kind
+    found = keys.load_or_create(home.identity, kind, whole=bool(known.id))
+    if known.peer_id and found.peer_id != known.peer_id:
+        raise another_identity(home, known, found.peer_id)
+    return found
 
 
 def default_role(kind: Kind) -> str:

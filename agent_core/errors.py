@@ -113,6 +113,12 @@ class StoreError(ChorusError):
     code, http_status, ucxl = "store", 507, "INSUFFICIENT_STORAGE"
 
 
+class StoreDamaged(StoreError):
+    """A database isn't what was written: ``path`` names the file. A node puts it aside and fetches back what others hold."""
+
+    path = ""
+
+
 class NoNode(ChorusError):
     """No node runs on this home and none may or can be started."""
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from agent_core.api.sessions import Sessions
 from agent_core.api.slices import SliceHub
 from agent_core.blocks.store import BlockStore
 from agent_core.clock import wall_ms
-from agent_core.errors import ChorusError
+from agent_core.errors import ChorusError, StoreDamaged
+from agent_core.feeds.schema import watching
 from agent_core.feeds.store import Store
 from agent_core.home import Home, HomeLock, write_whole
 from agent_core.ids import uuid7
@@ -45,6 +46,7 @@ log = logging.getLogger("chorus.node")
 
 #: How long a leader that is told to end may take to hand over, and a console's voter to take leave, seconds.
 HAND_OVER_S = 3.0
+_AUDIT_KEY_BYTES = 32
 LEAVE_S = 3.0
 
 
@@ -66,6 +68,7 @@ class Node:
         self.ports: dict[str, int] = {}
         self.begun = time.monotonic()
         self._stop = trio.Event()
+        self._damage: StoreDamaged | None = None
         self.hub = SliceHub()
         self.sessions = Sessions(owned=owned, changed=self._sessions_changed)
         self.supervisor = Supervisor(self._changed)
@@ -75,6 +78,13 @@ class Node:
         self.assembly: Assembly | None = None
         live.expect_slices(self.hub)
         live.status_while_starting(self.hub, self.starting_status)
+
+    def _damaged(self, damage: StoreDamaged) -> None:
+        """A database isn't what was written, whoever came upon it: the node ends, and is started again on what can be saved."""
+        if self._damage is None:
+            self._damage = damage
+            log.critical("%s", damage)
+            self._trio.run_sync_soon(self._stop.set)
 
     def stop(self) -> None:
         """Ask the node to end cleanly; :meth:`run` returns when it has."""
@@ -87,7 +97,9 @@ class Node:
             ChorusError: the node can't start; the sentence says why and what to do.
         """
         self.home.create()
-        with HomeLock(self.home), self._files():
+        self._trio = trio.lowlevel.current_trio_token()
+        databases = (self.home.store, self.home.blocks, self.home.snapshot)
+        with HomeLock(self.home), self._files(), watching(databases, self._damaged):
             door = Door(self._audit_key())
             logs.configure(
                 self.home.log,
@@ -108,6 +120,8 @@ class Node:
                 ):
                     await self._live(store, blocks, door)
                 faces.cancel_scope.cancel()
+            if self._damage is not None:
+                raise self._damage
             log.info("node ended")
 
     async def _live(self, store: Store, blocks: BlockStore, door: Door) -> None:
@@ -129,7 +143,8 @@ class Node:
                 self._changed()
                 await self._stop.wait()
                 self.stage = "ending"
-                await self._part(built)
+                if self._damage is None:
+                    await self._part(built)
                 services.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
@@ -246,9 +261,11 @@ class Node:
     def _audit_key(self) -> bytes:
         """The key of SHHH's audit hashes, kept in the home so that equal secrets can be told apart from others."""
         path = self.home.root / "shhh.key"
-        if not path.exists():
-            write_whole(path, os.urandom(32))
-        return hashlib.sha256(b"chorus-hap shhh audit v1\n" + path.read_bytes()).digest()
+        key = path.read_bytes() if path.exists() else b""
+        if len(key) < _AUDIT_KEY_BYTES:  # new, or cut off: a shorter one could be guessed
+            key = os.urandom(_AUDIT_KEY_BYTES)
+            write_whole(path, key)
+        return hashlib.sha256(b"chorus-hap shhh audit v1\n" + key).digest()
 
 
 def _start_time() -> int:
@@ -257,13 +274,21 @@ def _start_time() -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-async def run(settings: Settings, kind: Kind, *, owned: bool) -> None:
+async def run(settings: Settings, kind: Kind, *, owned: bool, notes: Sequence[str] = ()) -> None:
     """Run a node until SIGTERM or SIGINT, or until an owned one is abandoned. SIGHUP reads the settings again.
 
+    Args:
+        settings: the settings in force.
+        kind: what a new home's identity is made as.
+        owned: a face started it.
+        notes: what a person should read first.
+
     Raises:
+        StoreDamaged: a database was found damaged, now or while it ran.
         ChorusError: it can't start.
     """
     node = Node(settings, kind, owned=owned)
+    node.notes += notes
     async with trio.open_nursery() as nursery:
         await nursery.start(_heed_signals, node)
         await node.run()

@@ -14,6 +14,7 @@ from agent_core.caller import Caller
 from agent_core.errors import Conflict, InvalidInput, NotFound, Refused, TooLarge
 from agent_core.feeds.model import MAX_BODY_BYTES, MAX_HEADER_BYTES, Entry, OwnFeed
 from agent_core.ids import uuid7
+from agent_core.nearest import nearest
 from agent_core.roster.model import Authority, Member
 from agent_core.views import ViewContext
 
@@ -74,14 +75,16 @@ def by_prefix(prefix: str, ids: Iterable[str], what: str) -> str:
     if not wanted:
         raise InvalidInput(f"No {what} was named.", f"Give the {what}'s id or any unique beginning of it.")
     found = set()
-    for candidate in ids:
+    known = list(ids)
+    for candidate in known:
         if candidate == wanted:
             return candidate
         if candidate.startswith(wanted):
             found.add(candidate)
     if not found:
         raise NotFound(
-            f"There is no {what} {prefix[:40]!r} here.", "It may not have arrived yet; list them to see what is."
+            f"There is no {what} {prefix[:40]!r} here.",
+            nearest(wanted, known, "It may not have arrived yet; list them to see what is."),
         )
     if len(found) > 1:
         shown = ", ".join(sorted(found)[:4])

@@ -26,6 +26,7 @@ from chorus_hap.filter import parse as parse_filter
 from chorus_hap.palette import Actions
 from chorus_hap.panes.base import Pane
 from chorus_hap.session import Session
+from chorus_hap.shown import clean_lines
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
@@ -158,7 +159,7 @@ class ConsoleApp(App[str]):
         self.set_interval(1 / PAINTS_PER_S, self._follow_store, name="flush")
         self.set_interval(0.5, self._tick, name="tick")
         for problem in self.registry.problems:
-            self.notify(problem, severity="warning", markup=False)
+            self.notify(clean_lines(problem), severity="warning", markup=False)
         if self.options.load_offline is not None and self.options.setup is None:
             self.run_worker(self._paint_offline(), group="offline", exit_on_error=False)
         if self.options.setup is not None:
@@ -418,7 +419,7 @@ class ConsoleApp(App[str]):
     def say(self, text: str, severity: str = "information") -> None:
         """A toast."""
         if text:
-            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+            self.notify(clean_lines(text), severity=severity, markup=False)  # type: ignore[arg-type]
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""

@@ -6,9 +6,10 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
-from agent_core.errors import ChorusError, HomeInUse, StoreError
+from agent_core.errors import ChorusError, HomeInUse, StoreDamaged, StoreError
 from agent_core.home import Home, write_whole
 from agent_core.settings import home_of, load
 from chorus_hap.flags import Launch
@@ -36,20 +37,41 @@ def run_daemon(launch: Launch) -> int:
         from agent_core.node import run
         from agent_core.roster.model import Kind
 
-        async def node() -> None:
-            await run(settings, Kind(launch.kind or "agent"), owned=launch.owned)
+        notes: list[str] = []
 
-        trio.run(node)
-    except BaseExceptionGroup as group:
-        return _failed(home, _reason(home, group))
+        async def node() -> None:
+            await run(settings, Kind(launch.kind or "agent"), owned=launch.owned, notes=notes)
+
+        while (failed := _ended(home, lambda: trio.run(node))) is not None:
+            if not isinstance(failed, StoreDamaged) or len(notes) == MENDED_AT_MOST:
+                return _failed(home, failed)
+            from agent_core.mending import mend
+
+            notes.append(str(mend(home, failed)))
+            print(f"chorus-hap: {notes[-1]}", file=sys.stderr, flush=True)
     except ChorusError as exc:
         return _failed(home, exc)
     return 0
 
 
+#: Databases put aside in one life of the process; when more are damaged the disk is.
+MENDED_AT_MOST = 4
+
+
+def _ended(home: Home, node: Callable[[], None]) -> ChorusError | None:
+    """Run a node to its end; why it failed, if it did."""
+    try:
+        node()
+    except BaseExceptionGroup as group:
+        return _reason(home, group)
+    except ChorusError as exc:
+        return exc
+    return None
+
+
 def _reason(home: Home, group: BaseExceptionGroup[BaseException]) -> ChorusError:
     """The one sentence in what came out of the nurseries; where anything unforeseen came from goes to the log."""
-    expected = group.subgroup(ChorusError)
+    expected = group.subgroup(StoreDamaged) or group.subgroup(ChorusError)
     error: BaseException = expected or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

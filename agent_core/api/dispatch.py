@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent_core.api.asked import check_texts
 from agent_core.api.operations import OPERATIONS
 from agent_core.caller import Caller
 from agent_core.errors import ChorusError, InvalidInput, NotFound, Refused, Unavailable
+from agent_core.nearest import nearest
 from agent_core.shapes import Status
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Dispatcher:
             return self._operations[name]
         except KeyError:
             raise NoOperation(
-                f"There is no operation {name[:60]!r} in this version.", f"Operations: {', '.join(self._operations)}."
+                f"There is no operation {name[:60]!r} in this version.",
+                nearest(name, self._operations, f"Operations: {', '.join(self._operations)}."),
             ) from None
 
     async def call(self, name: str, params: bytes | msgspec.Raw, caller: Caller) -> bytes:
@@ -70,6 +73,7 @@ class Dispatcher:
             raise InvalidInput(
                 f"The parameters of {name} can't be read: {exc}.", f"{name}: {operation.summary}"
             ) from exc
+        check_texts(request, name)
         try:
             return _encode(await self._answer(operation, request, caller))
         except ChorusError:

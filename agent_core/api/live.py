@@ -69,7 +69,7 @@ class Live:
         }
         for name, compute in computes.items():
             hub.state(name, compute, refresh_s=_REFRESH_S.get(name, 0.0))
-        hub.keyed("room", lambda room: facade.hmmm_show(RoomRequest(room=room, limit=_ROOM_MESSAGES)))
+        hub.keyed("room", lambda room: facade.room(RoomRequest(room=room, limit=_ROOM_MESSAGES)))
         for line in views.log(sources.entries.tail(200), sources.context()):
             hub.push("log", line)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from agent_core.api.asked import check_texts
 from agent_core.api.parts import Sources
 from agent_core.api.reading import Reading
 from agent_core.api.registry import operation, operations_of
@@ -139,6 +140,7 @@ class Offline:
             request = msgspec.convert(params, found.request, from_attributes=True)
         except msgspec.ValidationError as exc:
             raise InvalidInput(f"The parameters of {name} can't be read: {exc}.", found.summary) from exc
+        check_texts(request, name)
         return getattr(self.reading, found.method)(request)
 
     def slices(self, names: Iterable[str]) -> dict[str, Any]:
@@ -159,7 +161,7 @@ class Offline:
         for name in names:
             prefix, _, key = name.partition(":")
             if prefix == "room" and key:
-                values[name] = reading.hmmm_show(RoomRequest(room=key))
+                values[name] = reading.room(RoomRequest(room=key))
             elif name in known:
                 values[name] = known[name]()
         return values

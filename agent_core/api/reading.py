@@ -25,7 +25,6 @@ from agent_core.election.verify import certificate
 from agent_core.feeds import proofs
 from agent_core.feeds.model import EntryKey
 from agent_core.hmmm import views as room_views
-from agent_core.hmmm.model import META_ROOM
 from agent_core.identity.signing import Ed25519Verifier
 from agent_core.roster.history import history
 from agent_core.shapes import (
@@ -106,8 +105,13 @@ class Reading:
     @operation("hmmm.show")
     def hmmm_show(self, request: RoomRequest) -> RoomView:
         """One room with its newest messages, in threads."""
+        room_views.known(self._sources.folds.rooms, request.room.strip())
+        return self.room(request)
+
+    def room(self, request: RoomRequest) -> RoomView:
+        """The same for those who wait for a room's first message: one that nobody has written to is empty."""
         sources = self._sources
-        room = request.room.strip() or META_ROOM
+        room = request.room.strip()
         return room_views.view(sources.folds.rooms, sources.context(), room, sources.periods, request.limit)
 
     @operation("decisions.list")

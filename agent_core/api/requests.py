@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from agent_core.shapes.base import Limit, Shape, Wait
+from agent_core.shapes.texts import Content
 
 
 class Nothing(Shape, frozen=True, kw_only=True):
@@ -112,7 +113,7 @@ class StageRequest(Shape, frozen=True, kw_only=True):
     """A part of large content, base64: the next one of the upload named, or the first one of a new name."""
 
     upload: Annotated[str, Meta(min_length=8, max_length=64)]
-    data: str
+    data: Content
 
 
 class DeleteRequest(Shape, frozen=True, kw_only=True):
@@ -198,7 +199,7 @@ class PurgeRequest(Shape, frozen=True, kw_only=True):
 class CheckRequest(Shape, frozen=True, kw_only=True):
     """A text to look for secrets in."""
 
-    text: str
+    text: Content
 
 
 class EndPreview(Shape, frozen=True, kw_only=True):

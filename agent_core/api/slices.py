@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from agent_core.errors import ChorusError, InvalidInput
+from agent_core.nearest import nearest
 from agent_core.shapes import RoomView, SliceEvent
 
 if TYPE_CHECKING:
@@ -280,7 +281,9 @@ class SliceHub:
             known = name in self._known["state"] or name in self._known["stream"]
         if not known:
             names = sorted(self._known["state"] | self._known["stream"]) + [f"{k}:<id>" for k in self._known["keyed"]]
-            raise InvalidInput(f"There is no slice {name[:60]!r}.", f"Subscribe to some of: {', '.join(names)}.")
+            raise InvalidInput(
+                f"There is no slice {name[:60]!r}.", nearest(name, names, f"Subscribe to some of: {', '.join(names)}.")
+            )
 
     def is_stream(self, name: str) -> bool:
         """Whether a slice is a stream."""

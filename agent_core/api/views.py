@@ -14,6 +14,7 @@ from agent_core.election.chain import held_act
 from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import Entry, EntryKey, Missing
 from agent_core.lookalikes import skeleton
+from agent_core.nearest import nearest
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
 from agent_core.roster.history import told
@@ -105,7 +106,8 @@ def find_member(text: str, known: Mapping[str, str], what: str = "member") -> st
         raise InvalidInput(f"{wanted[:64]!r} names several: {ends}.", "Give the end of the peer id.")
     if not found:
         raise NotFound(
-            f"No {what} is called {wanted[:64]!r}.", "`chorus-hap members` lists members, `members pending` newcomers."
+            f"No {what} is called {wanted[:64]!r}.",
+            nearest(wanted, known.values(), "`chorus-hap members` lists members, `members pending` newcomers."),
         )
     return found[0]
 
@@ -188,9 +190,18 @@ def find_feed(author: str, epoch: int | None, entries: Entries, ctx: ViewContext
             raise InvalidInput(f"Several members are called {named[:60]!r}.", f"Name one of {', '.join(twins)}.")
         held = [head for head in entries.heads() if head.author in twins]
     if not held:
-        raise NotFound(f"Nothing is held here of an author {named[:60]!r}.", "`chorus-hap members` lists the members.")
-    chosen = max(head.epoch for head in held) if epoch is None else epoch
-    return held[0].author, chosen
+        names = {ctx.name(head.author) for head in entries.heads()}
+        raise NotFound(
+            f"Nothing is held here of an author {named[:60]!r}.",
+            nearest(named, sorted(names), "`chorus-hap members` lists the members."),
+        )
+    epochs = sorted(head.epoch for head in held)
+    if epoch is not None and epoch not in epochs:
+        raise NotFound(
+            f"{ctx.name(held[0].author)} has no epoch {epoch} here.",
+            f"Held {'is' if len(epochs) == 1 else 'are'} {', '.join(map(str, epochs[-8:]))}.",
+        )
+    return held[0].author, epochs[-1] if epoch is None else epoch
 
 
 def entry_counts(entries: Entries) -> defaultdict[str, int]:

@@ -10,16 +10,11 @@ import msgspec
 
 from agent_core.errors import StoreError
 from agent_core.feeds.store import Store
-from agent_core.home import write_whole
+from agent_core.instance import UNREADABLE, Instance, read_instance, write_instance
 
-_INSTANCE, _CLOSED, _RESTORED, _DOUBT = "feeds.instance", "feeds.closed", "feeds.restored", "feeds.doubt"
-
-
-class Instance(msgspec.Struct, frozen=True):
-    """The file outside the database: a random id that both know, and the last epoch opened, should the database be lost."""
-
-    id: str
-    epoch: int = 0
+#: Under what the database knows whose instance it is.
+INSTANCE_KEY = "feeds.instance"
+_CLOSED, _RESTORED, _DOUBT = "feeds.closed", "feeds.restored", "feeds.doubt"
 
 
 class Place:
@@ -40,6 +35,9 @@ class Place:
         self._closed = int(store.read(_CLOSED) or b"-1")
         self._reason = (store.read(_RESTORED) or b"").decode()
         self._doubt = (store.read(_DOUBT) or b"").decode()
+        self._instance = Instance("")
+        #: The database was lost, and nothing tells whether this home was enrolled anywhere: its file is from before that was kept.
+        self.forgotten = False
         if path is not None:
             self._bind(path)
 
@@ -81,7 +79,21 @@ class Place:
         """An epoch was opened: remember it outside the database too, which matters only should the database be lost."""
         if self._path is not None:
             with suppress(StoreError):
-                self._write_file(self._path, Instance(self._stored_id(), epoch))
+                self._write(id=self._stored_id(), epoch=epoch)
+
+    @property
+    def instance(self) -> Instance:
+        """What the instance file says, with its changes since the start; empty for a store without a home."""
+        return self._instance
+
+    def enrolled(self, cluster: str, agent_id: str, kind: str) -> None:
+        """The home belongs to a cluster: known outside the database before anybody is told.
+
+        Raises:
+            StoreError: the file can't be written.
+        """
+        if self._path is not None:
+            self._write(cluster=cluster, agent_id=agent_id, kind=kind, peer_id=self.me)
 
     def trust(self) -> None:
         """The admin promoted this node again: it may vote."""
@@ -89,38 +101,34 @@ class Place:
         self._reason = self._doubt = ""
 
     def _bind(self, path: Path) -> None:
-        outside, inside = _read_file(path), self._stored_id()
-        known = outside is not None and outside.id == inside
-        if known:
-            return
+        outside, inside = read_instance(path), self._stored_id()
+        if outside is not None:
+            self._instance = outside
+            self.forgotten = not inside and not outside.peer_id
+            if outside.id == inside:
+                self._write(peer_id=self.me)
+                return
         if outside is None and self._store.last_epoch(self.me) is None:
             reason = ""  # a new home, or one that ended before its first entry
         elif not inside:
             reason = "the database was lost"
+        elif outside is not None and outside.id == UNREADABLE:
+            reason = "its instance file can't be read"
         elif outside is None:
             reason = "the home was restored from a copy without its instance file"
         else:
             reason = "the home was restored or copied: its database is another instance's"
         if reason:
             self.close_epoch(reason, outside.epoch if outside else -1)
-        fresh = Instance(os.urandom(16).hex(), self.epoch)
-        self._store.write(_INSTANCE, fresh.id.encode())
-        self._write_file(path, fresh)
+        id = os.urandom(16).hex()
+        self._store.write(INSTANCE_KEY, id.encode())
+        self._write(id=id, epoch=self.epoch, peer_id=self.me)
+
+    def _write(self, **changes: str | int) -> None:
+        changed = msgspec.structs.replace(self._instance, **changes)
+        if self._path is not None and changed != self._instance:
+            write_instance(self._path, changed)
+        self._instance = changed
 
     def _stored_id(self) -> str:
-        return (self._store.read(_INSTANCE) or b"").decode()
-
-    def _write_file(self, path: Path, instance: Instance) -> None:
-        write_whole(path, msgspec.json.encode(instance) + b"\n")
-
-
-def _read_file(path: Path) -> Instance | None:
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(4096), type=Instance)
-    except FileNotFoundError:
-        return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Instance("unreadable")
-    except OSError as exc:
-        raise StoreError(f"{path} can't be read: {exc.strerror or exc}.", "Mend the permissions of the home.") from exc
+        return (self._store.read(INSTANCE_KEY) or b"").decode()

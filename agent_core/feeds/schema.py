@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent_core.errors import ChorusError, NotFound, StoreError
+from agent_core.errors import ChorusError, NotFound, StoreDamaged, StoreError
 from agent_core.feeds.heads import SETTLING
 
 VERSION = 2
@@ -147,6 +147,40 @@ def explained(path: Path | str) -> Iterator[None]:
         raise _explain(path, exc) from exc
 
 
+def damaged(path: Path | str, why: str) -> StoreDamaged:
+    """The error of a database that isn't what was written, told to who watches it; to be raised.
+
+    Args:
+        path: the file.
+        why: what is wrong, a clause.
+    """
+    error = StoreDamaged(
+        f"The store {path} is damaged: {why.rstrip('.')}.",
+        "Its node puts the file aside when it starts, takes over what can be read, and fetches the other members' copies back. "
+        "Move it away by hand if that fails. Keep the identity folder.",
+    )
+    error.path = str(path)
+    told = _watchers.get(error.path)
+    if told is not None:
+        told(error)
+    return error
+
+
+@contextmanager
+def watching(paths: Iterable[Path], told: Callable[[StoreDamaged], None]) -> Iterator[None]:
+    """Have somebody told of damage to databases wherever it is come upon, from whatever thread."""
+    names = [str(path) for path in paths]
+    _watchers.update(dict.fromkeys(names, told))
+    try:
+        yield
+    finally:
+        for name in names:
+            _watchers.pop(name, None)
+
+
+_watchers: dict[str, Callable[[StoreDamaged], None]] = {}
+
+
 def _take_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:  # a full disk may have rolled back by itself
         connection.execute("ROLLBACK")
@@ -178,10 +212,7 @@ def _explain(path: Path | str, exc: sqlite3.Error) -> ChorusError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"Another program holds the store {path} locked.", "Close it and try again.")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StoreError(
-                f"The store {path} is damaged: {exc}.",
-                "Move it away and start again: the other members' copies are fetched back. Keep the identity folder.",
-            )
+            return damaged(path, str(exc))
         case sqlite3.SQLITE_IOERR:
             return StoreError(f"The disk that holds {path} fails: {exc}.", "Check the disk, then try again.")
     return StoreError(f"The store {path} can't be used: {exc}.", "Check the home's disk and permissions.")

@@ -38,6 +38,7 @@ from agent_core.feeds.replication import Replicator
 from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Writer
 from agent_core.identity.signing import Signer, Verifier
+from agent_core.instance import Instance
 from agent_core.network import Network
 
 if TYPE_CHECKING:
@@ -223,6 +224,24 @@ class Feeds:
     def on_fork(self, callback: Callable[[str, int], None]) -> None:
         """Call back with author and epoch when a fork was proven."""
         self._intake.on_fork(callback)
+
+    @property
+    def instance(self) -> Instance:
+        """What the home is known as outside its database."""
+        return self._place.instance
+
+    @property
+    def forgotten(self) -> bool:
+        """The database was lost, and nothing tells whether this home was enrolled anywhere."""
+        return self._place.forgotten
+
+    def enrolled(self, cluster: str, agent_id: str, kind: str) -> None:
+        """Note outside the database in which cluster this home is enrolled, and as whom.
+
+        Raises:
+            StoreError: the instance file can't be written.
+        """
+        self._place.enrolled(cluster, agent_id, kind)
 
     @property
     def restored(self) -> str:

@@ -20,7 +20,7 @@ from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.rows import NO_BODY, PRESENT, PURGED, WANTED, insert_entries, key_of
-from agent_core.feeds.schema import MEMORY, connect, explained, find_settling, finish, staged, transaction
+from agent_core.feeds.schema import MEMORY, connect, damaged, explained, find_settling, finish, staged, transaction
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification
 
@@ -235,9 +235,7 @@ class Store:
         rows = self._read("SELECT nodes FROM entries WHERE key = ?", key_of(feed.id, completing_leaf(level, index)))
         node: bytes = rows[0][0][level * HASH_BYTES : (level + 1) * HASH_BYTES] if rows else b""
         if len(node) != HASH_BYTES:
-            raise StoreError(
-                f"The store {self.path} is damaged: a tree hash is missing.", "Run `chorus-hap log verify`."
-            )
+            raise damaged(self.path, "a tree hash is missing")
         return node
 
     def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
@@ -482,9 +480,7 @@ class Store:
         try:
             return Entry.parse(raw)
         except VerificationFailed as exc:
-            raise StoreError(
-                f"The store {self.path} is damaged: {exc.message}", "Run `chorus-hap log verify`."
-            ) from exc
+            raise damaged(self.path, exc.message) from exc
 
 
 def _split(proof: bytes) -> tuple[bytes, ...]:

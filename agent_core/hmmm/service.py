@@ -207,7 +207,7 @@ class RoomsService:
 
 
 def room_id(text: str) -> str:
-    """The room a person named; none is the meta-discussion.
+    """The room a person named; none is the meta-discussion, which operations ask to be named (``meta``).
 
     Raises:
         InvalidInput: no room can have this name.

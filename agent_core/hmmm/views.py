@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from agent_core import shapes
+from agent_core.errors import NotFound
 from agent_core.hmmm.fold import RoomsFold, RoomState
 from agent_core.hmmm.machine import Escalation, Periods, Plan, Standing, escalations, plans
 from agent_core.hmmm.model import Post, Stance
+from agent_core.nearest import nearest
 from agent_core.roster.model import Kind
 from agent_core.views import ViewContext
 
@@ -60,6 +62,20 @@ def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: in
     return shapes.RoomView(
         room=_room(fold, ctx, periods, id, fold.last(id), escalated), messages=messages, stances=stances
     )
+
+
+def known(fold: RoomsFold, id: str) -> str:
+    """The room, if anybody ever wrote to it.
+
+    Raises:
+        NotFound: nobody did; names the nearest ones.
+    """
+    if fold.last(id) is None:
+        raise NotFound(
+            f"There is no room {id[:64]!r} here.",
+            nearest(id, fold.names(), "`chorus-hap hmmm rooms` lists them; one opens with its first message."),
+        )
+    return id
 
 
 def message(room: RoomState, post: Post, ctx: ViewContext) -> shapes.Message:

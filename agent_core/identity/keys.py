@@ -93,13 +93,23 @@ def create(directory: Path, kind: Kind, random: Callable[[int], bytes] = os.uran
     return load(directory)
 
 
-def load_or_create(directory: Path, kind: Kind) -> Identity:
+def load_or_create(directory: Path, kind: Kind, *, whole: bool = False) -> Identity:
     """The identity of a home, made if it was never there. An existing home keeps its kind.
+
+    Args:
+        directory: where the keys are.
+        kind: of a home that is made, or whose card is gone.
+        whole: a node was up here before, so no key is made anew; only the card is, since the keys give it.
 
     Raises:
         StoreError: as :func:`load` and :func:`create`.
     """
-    return load(directory) if (directory / "card.json").exists() else create(directory, kind)
+    if (directory / "card.json").exists():
+        return load(directory)
+    for name in ("ed25519", "age") if whole else ():
+        if not (directory / name).exists():
+            raise _broken(directory / name, "it is missing")
+    return create(directory, kind)
 
 
 def _seed(directory: Path) -> bytes:

@@ -33,6 +33,7 @@ class Belonging:
         chain: the committed acts of the cluster last told to ``on_bound``.
         on_bound: awaited when the cluster changes, with its id (empty for none), so that folds are rebuilt.
         changes: rings when the chain grew.
+        enrolled: told of the cluster before the home belongs to it, to note it outside the database.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Belonging:
         chain: Callable[[], Chain | None],
         on_bound: Callable[[str], Awaitable[None]],
         changes: Changes,
+        enrolled: Callable[[str], None] = lambda cluster: None,
     ) -> None:
         self.peer_id = peer_id
         self.me = me
@@ -60,6 +62,7 @@ class Belonging:
         self._chain = chain
         self._on_bound = on_bound
         self._changes = changes
+        self._enrolled = enrolled
 
     @property
     def cluster_id(self) -> str:
@@ -152,6 +155,7 @@ class Belonging:
         """
         if self.bound:
             await self._appender.append([Draft(ROSTER_YIELD, YieldData(old=self.bound, new=cluster, act=act))])
+        self._enrolled(cluster)
         await self._durable.write(CLUSTER_KEY, cluster.encode())
         self.bound = cluster
 

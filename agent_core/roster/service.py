@@ -74,6 +74,7 @@ class RosterService:
         moved_out: members whose last move leads out of the cluster, and the cluster they went to.
         hand_over: has another node lead.
         doubt: the mark of this home's loss of memory, empty if it had none; :meth:`doubt_changed` when that changes.
+        enrolled: told of a cluster before this home belongs to it, to note it outside the database.
         roles: the roles in force.
         now_ms: Unix time in milliseconds.
     """
@@ -100,6 +101,7 @@ class RosterService:
         moved_out: Callable[[], Mapping[str, str]] = dict,
         hand_over: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         doubt: Callable[[], str] = lambda: "",
+        enrolled: Callable[[str], None] = lambda cluster: None,
         roles: Mapping[str, Role] | None = None,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
@@ -133,6 +135,7 @@ class RosterService:
             chain=chain,
             on_bound=on_bound,
             changes=self._changes,
+            enrolled=enrolled,
         )
         self.meetings = Meetings(network, self._hello, self._answer, self.changed, now_ms)
         self.leading = Leading(self.home, means, self.meetings, lambda: self._gate, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from agent_core.shapes.base import Shape, Wait
+from agent_core.shapes.texts import Content
 
 
 class Citation(Shape, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class PostRequest(Shape, frozen=True, kw_only=True):
     """What ``hmmm post`` and the wizard send."""
 
     room: str
-    text: str
+    text: Content  #: may be empty where a stance is taken
     intent: str = "update"
     reply_to: str = ""
     citations: tuple[Citation, ...] = ()

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from agent_core.shapes.base import Shape, Wait
 from agent_core.shapes.hmmm import Citation
+from agent_core.shapes.texts import Content as Bytes
 
 
 class Version(Shape, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ class PutRequest(Shape, frozen=True, kw_only=True):
     """
 
     address: str
-    data: str
+    data: Bytes
     media: str = "text/plain"
     note: str = ""
     if_match: str = ""

@@ -14,6 +14,7 @@ import msgspec
 from agent_core.errors import SecretFound
 from agent_core.feeds.model import Draft
 from agent_core.shhh.engine import Engine, Hit, builtin, critical, replace
+from agent_core.shhh.reading import encoding_of
 
 #: So many audit records are kept in memory for the console; the audit callback gets every one.
 AUDIT_KEPT = 500
@@ -118,17 +119,41 @@ class Door:
     # --- the ways through ---------------------------------------------------------------------------------------------
 
     def _bytes(self, data: bytes, exit: str, place: str) -> bytes:
-        # What isn't UTF-8 is read as Latin-1, so that a token inside a binary file is seen too and the rest stays as it is.
-        try:
-            text, encoding = data.decode(), "utf-8"
-        except UnicodeDecodeError:
-            text, encoding = data.decode("latin-1"), "latin-1"
-        clean = self._text(text, exit, place)
-        return data if clean is text else clean.encode(encoding)
+        encoding = encoding_of(data)
+        if encoding is not None:
+            text = data.decode(encoding)
+            clean = self._text(text, exit, place)
+            if clean is not text:
+                return clean.encode(encoding)
+        if encoding != "utf-8":
+            # What is no text is read as Latin-1, so that a token inside a binary file is seen too and the rest stays as it is.
+            text = data.decode("latin-1")
+            clean = self._text(text, exit, place, binary=True)
+            if clean is not text:
+                return clean.encode("latin-1")
+        return data
 
-    def _text(self, text: str, exit: str, place: str, *, may_block: bool = True) -> str:
-        """The text itself when there is nothing in it, else a redacted one."""
-        hits = self._engine.scan(text)
+    def _text(
+        self, text: str, exit: str, place: str, *, may_block: bool = True, binary: bool = False, name: str = ""
+    ) -> str:
+        """The text itself when there is nothing in it, else a redacted one.
+
+        Args:
+            text: what is to leave.
+            exit: the way by which.
+            place: where it stands in what leaves.
+            may_block: whether a critical secret refuses it.
+            binary: it is bytes, one a character.
+            name: what it is the value of, where that is data of its own: ``{"password": "…"}``.
+        """
+        hits = self._engine.scan(text, binary=binary)
+        if name and not hits and self._engine.suspects(name):
+            lead = len(name) + 1
+            hits = tuple(
+                Hit(hit.rule, hit.start - lead, hit.end - lead)
+                for hit in self._engine.scan(f"{name}={text}")
+                if hit.start >= lead
+            )
         if not hits:
             return text
         worst = critical(hits) if may_block else None
@@ -143,24 +168,24 @@ class Door:
                 "Take the secret out and send it again.",
             )
         self._redacted += len(hits)
-        return self._engine.redact(replace(text, hits))
+        return self._engine.redact(replace(text, hits), binary=binary)
 
-    def _walk(self, value: Any, exit: str, place: str) -> Any:
+    def _walk(self, value: Any, exit: str, place: str, name: str = "") -> Any:
         """Plain JSON-like data with its strings checked; keys are the schema's and stay."""
         match value:
             case str():
-                return self._text(value, exit, place or "text")
+                return self._text(value, exit, place or "text", name=name)
             case dict():
-                return {key: self._walk(item, exit, f"{place}.{key}".lstrip(".")) for key, item in value.items()}
+                return {key: self._walk(item, exit, f"{place}.{key}".lstrip("."), key) for key, item in value.items()}
             case list() | tuple():
-                return [self._walk(item, exit, place) for item in value]
+                return [self._walk(item, exit, place, name) for item in value]
             case _:
                 return value
 
     def _clean_log(self, value: Any, place: str, depth: int) -> Any:
         match value:
             case str():
-                return self._text(value, "log", place or "event", may_block=False)
+                return self._text(value, "log", place or "event", may_block=False, name=place)
             case None | bool() | int() | float():
                 return value
             case dict() if depth < _MAX_DEPTH:
@@ -171,9 +196,10 @@ class Door:
             case list() | tuple() if depth < _MAX_DEPTH:
                 return [self._clean_log(item, place, depth + 1) for item in value]
             case bytes():
-                return self._text(value.decode("utf-8", "replace"), "log", place, may_block=False)
+                text = value.decode(encoding_of(value) or "utf-8", "replace")
+                return self._text(text, "log", place, may_block=False, name=place)
             case _:
-                return self._text(str(value), "log", place, may_block=False)
+                return self._text(str(value), "log", place, may_block=False, name=place)
 
     def _note(self, hit: Hit, text: str, exit: str, place: str, *, blocked: bool) -> None:
         secret = text[hit.start : hit.end].encode("utf-8", "replace")

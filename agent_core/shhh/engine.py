@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from agent_core.errors import ConfigError
 from agent_core.shapes import Finding
-from agent_core.shhh.model import Rule, Severity, builtin_rules
+from agent_core.shhh.given import is_given, value_of
+from agent_core.shhh.model import Glued, Rule, Severity, builtin_rules
+from agent_core.shhh.reading import binary_readings, readings
 
 #: A redaction can bring no new secret forth with the built-in rules; custom ones get this many rounds to settle.
 _ROUNDS = 4
@@ -41,19 +44,31 @@ class Engine:
         if len({rule.id for rule in self.rules}) != len(self.rules):
             raise ConfigError("Two SHHH rules have the same id.", "Give every rule an id of its own.")
         self._compiled: dict[str, Any] = {}
+        self._keywords: Any = None
+        self._words: list[Rule] = []
+        self._unkeyed = {rule.id for rule in self.rules if not rule.keywords}
 
-    def suspects(self, text: str) -> tuple[Rule, ...]:
-        """The rules whose keywords appear in the text: the only ones worth trying."""
-        lowered = text.lower()
-        return tuple(rule for rule in self.rules if any(word in lowered for word in rule.keywords))
+    def suspects(self, text: str) -> bool:
+        """Whether a keyword of any rule is in the text, however it is escaped: whether :meth:`scan` is worth its time."""
+        return any(self._rules_for(_utf8(reading.text)) for reading in readings(text))
 
-    def scan(self, text: str) -> tuple[Hit, ...]:
-        """Every stretch to hide, in order and without overlap; overlapping ones are joined under the worst rule."""
-        rules = self.suspects(text)
-        if not rules:
+    def scan(self, text: str, *, binary: bool = False) -> tuple[Hit, ...]:
+        """Every stretch to hide, in order and without overlap; overlapping ones are joined under the worst rule.
+
+        The text is searched as it is and as it reads once escapes and unseen characters are undone
+        (:func:`~agent_core.shhh.reading.readings`); places are those in the text given.
+
+        Args:
+            text: anything.
+            binary: it is no text but bytes, one a character, in which nothing is escaped.
+        """
+        hits: list[Hit] = []
+        for reading in binary_readings(text) if binary else readings(text):
+            plain = _utf8(reading.text)
+            for rule in self._rules_for(plain):
+                hits += (Hit(rule, *reading.place(start, end)) for start, end in self._scan_rule(rule, plain))
+        if not hits:
             return ()
-        text = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes "?": RE2 reads UTF-8, lengths stay
-        hits = [hit for rule in rules for hit in self._scan_rule(rule, text)]
         hits.sort(key=lambda hit: (hit.start, -hit.end))
         joined: list[Hit] = []
         for hit in hits:
@@ -86,24 +101,39 @@ class Engine:
             )
         return tuple(findings)
 
-    def redact(self, text: str) -> str:
+    def redact(self, text: str, *, binary: bool = False) -> str:
         """The text with every finding replaced by ``[REDACTED:<rule>]``; redacting twice changes nothing."""
         for _ in range(_ROUNDS):
-            hits = self.scan(text)
+            hits = self.scan(text, binary=binary)
             if not hits:
                 break
             text = replace(text, hits)
         return text
 
-    def _scan_rule(self, rule: Rule, text: str) -> list[Hit]:
+    def _rules_for(self, text: str) -> tuple[Rule, ...]:
+        """The rules whose keywords appear in the text: the only ones worth trying."""
+        if self._keywords is None:
+            import re2
+
+            options = re2.Options()
+            options.case_sensitive, options.literal, options.log_errors = False, True, False
+            self._words = [rule for rule in self.rules for _ in rule.keywords]
+            self._keywords = re2.Set.SearchSet(options)
+            for word in (word for rule in self.rules for word in rule.keywords):
+                self._keywords.Add(word)
+            self._keywords.Compile()
+        found = {self._words[index].id for index in self._keywords.Match(text) or ()} | self._unkeyed
+        return tuple(rule for rule in self.rules if rule.id in found) if found else ()
+
+    def _scan_rule(self, rule: Rule, text: str) -> Iterator[tuple[int, int]]:
         pattern = self._pattern(rule)
         groups = sorted(pattern.groupindex.values())
-        hits: list[Hit] = []
         for found in pattern.finditer(text):
             start, end = next((s for s in (found.span(g) for g in groups) if s[0] >= 0), found.span())
-            if end > start and _likely(rule, text[start:end]):
-                hits.append(Hit(rule, start, end))
-        return hits
+            if rule.given:
+                end = start + len(value_of(text[start:end]))
+            if end > start and _likely(rule, text, found.start(), start, end):
+                yield start, end
 
     def _pattern(self, rule: Rule) -> Any:
         pattern = self._compiled.get(rule.id)
@@ -121,10 +151,51 @@ class Engine:
         return pattern
 
 
-def _likely(rule: Rule, secret: str) -> bool:
+def _utf8(text: str) -> str:
+    """The text with "?" for lone surrogates: RE2 reads UTF-8, and lengths stay."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _likely(rule: Rule, text: str, begin: int, start: int, end: int) -> bool:
+    """Whether what a pattern found is a secret, by what it is made of and what stands beside it.
+
+    Args:
+        rule: whose pattern it was.
+        text: where it was found.
+        begin: where the match begins.
+        start: where the secret in it begins.
+        end: where that ends.
+    """
+    secret = text[start:end]
     if rule.digit and not any(character.isdigit() for character in secret):
         return False
-    return not rule.entropy or entropy(secret) >= rule.entropy
+    if rule.entropy and entropy(secret) < rule.entropy:
+        return False
+    if rule.after and end < len(text) and re.match(f"[{rule.after}]", text[end]):
+        return False
+    if rule.given and not is_given(secret):
+        return False
+    if rule.glued is Glued.ANY or not _is_glued(text, begin):
+        return True
+    match rule.glued:
+        case Glued.NEVER:
+            return False
+        case Glued.DIGIT:
+            return any(character.isdigit() for character in secret)
+        case Glued.MIXED:
+            return all(any(map(kind, secret)) for kind in (str.isdigit, str.islower, str.isupper))
+        case Glued.SHORT:
+            return begin < _BLOB or not _BLOB_END.search(text, begin - _BLOB, begin)
+
+
+#: So many characters of base64 directly before a match make it part of something longer.
+_BLOB = 24
+_BLOB_END = re.compile(rf"[A-Za-z0-9+/]{{{_BLOB}}}\Z")
+
+
+def _is_glued(text: str, at: int) -> bool:
+    """Whether a match continues a word: a letter or digit stands before it, and no capital begins a new one."""
+    return at > 0 and text[at - 1].isalnum() and not (text[at - 1].islower() and text[at].isupper())
 
 
 def replace(text: str, hits: Sequence[Hit]) -> str:

@@ -34,15 +34,29 @@ class Severity(StrEnum):
 _RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
+class Glued(StrEnum):
+    """When a match counts that continues a word, as ``sk-`` does in ``task-``."""
+
+    ANY = "any"  #: always: the pattern is nobody's word
+    DIGIT = "digit"  #: when the secret holds a digit
+    MIXED = "mixed"  #: when it holds a digit and letters of both cases
+    SHORT = "short"  #: when only a short run of letters and digits stands before it, so that it is no part of a longer encoding
+    NEVER = "never"  #: not at all
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of secret.
 
     Args:
         id: stable name, shown as ``[REDACTED:<id>]``.
-        pattern: RE2 syntax. The secret is the group named ``secret``, or the whole match without one.
-        keywords: lower-case literals; the pattern is tried only on texts with one of them.
+        pattern: RE2 syntax. The secret is the named group that took part, or the whole match without one. No ``\\b``, which
+            takes ``_`` and what is left of an escape for the beginning of the word: ``glued`` and ``after`` say what may stand beside it.
+        keywords: lower-case literals; the pattern is tried only on texts with one of them, or on all if there are none.
         entropy: least Shannon entropy of the secret in bits a character; 0 takes any.
         digit: whether the secret has a digit; tells generated ones from names in program text.
+        given: whether placeholders (``changeme``, ``<your-token>``), references (``${NAME}``, paths) and names in program text are left out.
+        glued: when a match that continues a word counts.
+        after: characters, as in a class of a pattern, that may not follow the secret.
         match: examples that must be found, in the notation of :func:`example`.
         no_match: examples in which this rule must find nothing.
     """
@@ -55,6 +69,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tags: tuple[str, ...] = ()
     entropy: float = 0.0
     digit: bool = False
+    given: bool = False
+    glued: Glued = Glued.ANY
+    after: str = ""
     match: tuple[str, ...]
     no_match: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from agent_core import shapes
 from agent_core.caller import Caller
 from agent_core.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from agent_core.feeds.model import MAX_BODY_BYTES, Draft, OwnFeed
+from agent_core.nearest import nearest
 from agent_core.requests import check_header, made_before, operation_id, writer
 from agent_core.ucxl import views
 from agent_core.ucxl.address import Address, parse, parse_place
@@ -115,7 +116,10 @@ class UcxlService:
         _all_folded(ctx)
         graph = self._fold().graphs.get(str(place))
         if graph is None or all(v.data.deleted for v in graph.heads()):
-            raise NotFound(f"There is nothing at {place} to delete.", "`ucxl ls` lists what there is.")
+            raise NotFound(
+                f"There is nothing at {place} to delete.",
+                nearest(str(place), self._fold().graphs, "`ucxl ls` lists what there is."),
+            )
         data = PutData(
             address=str(place),
             parents=_parents(graph),

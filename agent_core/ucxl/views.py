@@ -9,6 +9,7 @@ from dataclasses import replace
 from agent_core import shapes
 from agent_core.errors import InvalidInput, NotFound
 from agent_core.feeds.model import EntryKey, Missing
+from agent_core.nearest import nearest
 from agent_core.ucxl.address import LATEST, Address, Moment, Temporal, parse, parse_pattern, parse_place, parse_temporal
 from agent_core.ucxl.fold import UcxlFold
 from agent_core.ucxl.graph import Graph
@@ -83,9 +84,11 @@ def listing(fold: UcxlFold, ctx: ViewContext, pattern: str = "") -> tuple[shapes
 
     Raises:
         InvalidAddress: the pattern doesn't parse.
+        NotFound: it has no wildcard, and nothing is there or below.
     """
     found = []
-    for text in fold.matching(parse_pattern(pattern)):
+    place = parse_pattern(pattern)
+    for text in fold.matching(place):
         graph = fold.graphs[text]
         latest = graph.latest()
         assert latest is not None, "an address is known by its versions"
@@ -101,6 +104,8 @@ def listing(fold: UcxlFold, ctx: ViewContext, pattern: str = "") -> tuple[shapes
                 deleted=latest.data.deleted,
             )
         )
+    if not found and not place.is_pattern:
+        _graph(fold, place)
     return tuple(found)
 
 
@@ -154,7 +159,9 @@ def pick(graph: Graph, place: Address, version: str) -> Put:
     if temporal is not None:
         put = graph.at(temporal)
         if put is None:
-            raise NotFound(f"{place} has no version {temporal}.", f"`ucxl log {place}` lists those it has.")
+            raise NotFound(
+                f"{place} has no version {temporal}.", f"`ucxl log {place}` lists the {len(graph.versions)} it has."
+            )
         return put
     wanted = version.strip().lower()
     if len(wanted) < MIN_HASH_CHARS:
@@ -163,7 +170,10 @@ def pick(graph: Graph, place: Address, version: str) -> Put:
         )
     found = [v for hash, v in graph.versions.items() if hash.startswith(wanted)]
     if not found:
-        raise NotFound(f"{place} has no version {version[:64]!r}.", f"`ucxl log {place}` lists those it has.")
+        raise NotFound(
+            f"{place} has no version {version[:64]!r}.",
+            nearest(wanted, (hash[:12] for hash in graph.versions), f"`ucxl log {place}` lists those it has."),
+        )
     if len(found) > 1:
         raise InvalidInput(f"{version!r} is the beginning of several versions.", "Type one character more.")
     return found[0]
@@ -180,7 +190,8 @@ def _graph(fold: UcxlFold, place: Address) -> Graph:
     graph = fold.graphs.get(str(place))
     if graph is None:
         raise NotFound(
-            f"There is nothing at {place} here.", "`ucxl ls` lists what there is; it may not have arrived yet."
+            f"There is nothing at {place} here.",
+            nearest(str(place), fold.graphs, "`ucxl ls` lists what there is; it may not have arrived yet."),
         )
     return graph
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from agent_core.clock import Hlc, parse_rfc3339
 from agent_core.errors import TooLarge, VerificationFailed
 from agent_core.strict_json import check_keys
+from agent_core.text import Unseen, marked, unseen
 from agent_core.wire.payload import Name, PeerId
 
 ENVELOPE_VERSION = 1
@@ -136,11 +137,14 @@ def decode_data(envelope: Envelope, schema: type[msgspec.Struct]) -> msgspec.Str
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """Somebody else's text, safe to print in one line: control and formatting characters become spaces."""
+    """Somebody else's text, safe to print in one line: control characters become spaces, whatever else nobody would see a mark."""
     text = text[: 2 * limit]
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
+    if not (text.isascii() and text.isprintable()):
+        text = marked("".join(" " if c.isspace() or unseen(c) in _SPACES else c for c in text), keep="")
     return text.strip()[:limit]
+
+
+_SPACES = (Unseen.CONTROL, Unseen.DIRECTION)
 
 
 def _version(payload: bytes) -> int:

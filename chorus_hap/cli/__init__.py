@@ -58,11 +58,13 @@ def _run(run: Run, words: Sequence[str]) -> int:
     import typer
 
     from chorus_hap.cli.app import application
+    from chorus_hap.cli.blanks import refuse_blanks
 
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     try:
-        status = application(words)(list(words), prog_name="chorus-hap", obj=run, standalone_mode=False)
+        command = refuse_blanks(typer.main.get_command(application(words)))
+        status = command(list(words), prog_name="chorus-hap", obj=run, standalone_mode=False)
     except typer.Abort:
         return EXIT_INTERRUPTED
     except typer.TyperException as exc:

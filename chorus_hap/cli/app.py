@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from agent_core.errors import InvalidInput
-from chorus_hap.cli.options import epilog, nearest
+from agent_core.nearest import nearest
+from chorus_hap.cli.options import epilog
 
 
 @dataclass(frozen=True, slots=True)

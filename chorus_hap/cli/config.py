@@ -21,8 +21,8 @@ def show(
 ) -> None:
     """Print every setting."""
     from agent_core.errors import InvalidInput
+    from agent_core.nearest import nearest
     from agent_core.settings import catalogue, load
-    from chorus_hap.cli.options import nearest
 
     run = here(context)
     settings = load(run.home, run.options.settings())
@@ -30,7 +30,7 @@ def show(
     chosen = [s for s in known if key in ("", s.section, s.name)]
     if not chosen:
         names = [s.name for s in known]
-        raise InvalidInput(f"There is no setting {key!r}.", nearest(key, names) or "Leave it out to see all.")
+        raise InvalidInput(f"There is no setting {key!r}.", nearest(key, names, "Leave it out to see all."))
     values: dict[str, Any] = {s.name: settings.value(s.name) for s in chosen}
     values |= {s.name: "(set, not shown)" for s in chosen if s.secret and values[s.name]}
     if run.out.json:

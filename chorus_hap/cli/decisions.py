@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import typer
 
+from agent_core.errors import NotFound
 from agent_core.feeds.model import MAX_BODY_BYTES
+from agent_core.nearest import nearest
 from agent_core.shapes import Decision, Posted, ProposeRequest, VoteRequest
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
@@ -31,6 +33,10 @@ def list_(
 ) -> None:
     """List decisions, newest first."""
     run = here(context)
+    if state and state not in _STATES:
+        raise NotFound(
+            f"There is no state {state[:40]!r}.", nearest(state, _STATES, f"It is one of {', '.join(_STATES)}.")
+        )
     found = [d for d in run.read(tuple[Decision, ...], "decisions.list") if not state or d.state == state]
     if run.out.json:
         for decision in found:

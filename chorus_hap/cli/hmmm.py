@@ -115,7 +115,10 @@ def watch(
         if event.value is None:
             continue
         if event.slice != "rooms":
-            _print_new(run, seen, msgspec.json.decode(event.value, type=RoomView), last)
+            view = msgspec.json.decode(event.value, type=RoomView)
+            if not seen and not view.room.messages:  # it would say nothing for ever
+                run.read(RoomView, "hmmm.show", room=room, limit=1)
+            _print_new(run, seen, view, last)
             continue
         first = not seen
         known = msgspec.json.decode(event.value, type=tuple[Room, ...])

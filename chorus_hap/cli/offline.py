@@ -10,6 +10,8 @@ import msgspec
 from agent_core.api.offline import Offline
 from agent_core.errors import NoNode, NotFound
 from agent_core.home import Home
+from agent_core.instance import read_instance
+from agent_core.lost import nothing_to_read
 from agent_core.shapes import Status
 
 T = TypeVar("T")
@@ -30,6 +32,9 @@ class OfflineReader:
         try:
             self._offline = Offline(Home(home))
         except (NotFound, FileNotFoundError) as exc:
+            known = read_instance(home / "instance")
+            if known is not None:
+                raise nothing_to_read(Home(home), known) from exc
             raise NoNode(
                 f"No node ever ran on {home}, so there is nothing to read.",
                 f"Open the console with `chorus-hap --home {home}`, or run `chorus-hap --daemon --home {home}`.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -139,12 +138,6 @@ def _set(options: Options, flag: Flag, value: str | None) -> None:
         options.set.append(value)
     else:
         setattr(options, flag.key, value)
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """``Did you mean …?``, or nothing when no word is near."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"Did you mean `{close[0]}`?" if close else ""
 
 
 def epilog() -> str:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agent_core.text import from_system
+from agent_core.text import from_system, unseen
+from chorus_hap.shown import clean as clean
+from chorus_hap.shown import clean_lines, json_safe
+from chorus_hap.shown import one_line as one_line
 
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
-# What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
-_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
 
 
 class ReaderGone(Exception):
@@ -47,12 +48,12 @@ class Output:
             line = msgspec.json.encode(value)
         except UnicodeEncodeError:  # a path, most likely: what the system gave in bytes that are no text
             line = msgspec.json.encode(_textual(msgspec.to_builtins(value)))
-        self.raw(line + b"\n")
+        self.raw(json_safe(line) + b"\n")
 
     def raw(self, data: bytes) -> None:
         """Bytes as they are; on a terminal without what it would obey."""
         if sys.stdout.isatty() and not self.json:
-            self.line("\n".join(map(clean, data.decode("utf-8", "replace").splitlines())))
+            self.line(data.decode("utf-8", "replace").removesuffix("\n"))
             return
         try:
             sys.stdout.flush()
@@ -62,15 +63,15 @@ class Output:
             raise ReaderGone from exc
 
     def line(self, *parts: str | Cell) -> None:
-        """One line of text."""
+        """One line of text, or several; whatever is in it shows, and nothing is obeyed."""
         try:
-            print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
+            print("".join(map(self._paint, parts)), flush=True)
         except BrokenPipeError as exc:
             raise ReaderGone from exc
 
     def say(self, text: str) -> None:
         """Narration, on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        print(clean_lines(text), file=sys.stderr, flush=True)
 
     def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
         """Names and values, the values aligned."""
@@ -81,18 +82,27 @@ class Output:
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[str | Cell]], empty: str = "") -> None:
         """A table without lines; ``empty`` is narrated when there are no rows."""
-        cells = [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows]
+        cells = [[_cell(c) for c in row] for row in rows]
         if not cells:
             self.say(empty)
             return
         widths = [max(map(width_of, (head, *(row[n].text for row in cells)))) for n, head in enumerate(heads)]
         for row in ([Cell(head, "dim") for head in heads], *cells):
-            painted = [self._paint(c) + " " * (w - width_of(c.text)) for c, w in zip(row[:-1], widths, strict=False)]
-            self.line("  ".join([*painted, self._paint(row[-1])]).rstrip())
+            while len(row) > 1 and not row[-1].text:
+                row = row[:-1]  # no blanks at a line's end
+            parts: list[str | Cell] = []
+            for cell, width in zip(row[:-1], widths, strict=False):
+                parts += [cell, " " * (width - width_of(cell.text) + 2)]
+            self.line(*parts, row[-1])
 
-    def _paint(self, cell: Cell) -> str:
-        code = _SGR.get(cell.role)
-        return f"\x1b[{code}m{cell.text}\x1b[0m" if self.colour and code and cell.text else cell.text
+    def _paint(self, part: str | Cell) -> str:
+        text, role = part if isinstance(part, Cell) else (part, "")
+        text, code = clean_lines(text), _SGR.get(role)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text else text
+
+
+def _cell(part: str | Cell) -> Cell:
+    return Cell(clean(part.text), part.role) if isinstance(part, Cell) else Cell(clean(part))
 
 
 def _textual(value: Any) -> Any:
@@ -113,16 +123,6 @@ def forgive_encodings() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def clean(text: str) -> str:
-    """The text without anything a terminal could obey."""
-    return text if text.isascii() and text.isprintable() else text.expandtabs(4).translate(_CONTROLS)
-
-
-def one_line(text: str) -> str:
-    """The text on one line, runs of white space as one blank."""
-    return clean(" ".join(text.split()))
-
-
 def block(text: str, indent: str = "  ") -> str:
     """A text of several lines, indented."""
     return "\n".join(indent + clean(line) for line in text.splitlines())
@@ -132,7 +132,10 @@ def width_of(text: str) -> int:
     """Columns a text takes on a terminal."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(
+        0 if unicodedata.combining(c) or unseen(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
 
 
 def when(at: str) -> str:

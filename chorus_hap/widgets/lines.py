@@ -8,23 +8,12 @@ from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
+from chorus_hap.shown import clean as clean
+from chorus_hap.shown import one_line as one_line
+
 #: Text and the roles it is painted in (see :func:`chorus_hap.themes.style`).
 Span: TypeAlias = tuple[str, str]
 Line: TypeAlias = list[Span]
-
-# What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "·")
-_CONTROLS |= {0x200B: "", 0x200E: "", 0x200F: "", 0xFEFF: "", 0x2028: " ", 0x2029: " ", 0x09: "    "}
-
-
-def clean(text: str) -> str:
-    """The text without anything a terminal could obey; tabs become four blanks, line ends dots."""
-    return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
-
-
-def one_line(text: str) -> str:
-    """The text on one line, runs of white space as one blank."""
-    return clean(" ".join(text.split()))
 
 
 def width_of(line: Iterable[Span]) -> int:

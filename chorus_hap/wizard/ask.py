@@ -10,6 +10,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from chorus_hap.shown import clean_lines
+
 
 class Ask(ModalScreen[str]):
     """Answers the line, or nothing."""
@@ -27,9 +29,9 @@ class Ask(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self.question, markup=False, classes="question")
+            yield Static(clean_lines(self.question), markup=False, classes="question")
             yield Input(self.value, compact=True, select_on_focus=False)
-            yield Static(self.hint, markup=False, classes="hint")
+            yield Static(clean_lines(self.hint), markup=False, classes="hint")
             yield Static("⏎  go on      esc  leave it", markup=False, classes="keys")
 
     def on_mount(self) -> None:

@@ -17,6 +17,7 @@ from agent_core.errors import InvalidInput
 from agent_core.names import AGENT, NETWORK, ROLE, judged
 from agent_core.roster.warrants import from_token
 from chorus_hap.actions import PANES, Registry, key_name
+from chorus_hap.shown import clean_lines
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, fit, wrap
 from chorus_hap.widgets.sheet import Builder, Sheet
@@ -38,7 +39,7 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog small"):
-            yield Static(self.question, markup=False, classes="question")
+            yield Static(clean_lines(self.question), markup=False, classes="question")
             yield Static(f"y  {self.yes}      n  leave it", markup=False, classes="keys")
 
     def action_answer(self, answer: bool) -> None:
@@ -62,7 +63,7 @@ class Quit(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog small"):
             yield Static("Quit?", markup=False, classes="question")
-            yield Static(self.preview, markup=False)
+            yield Static(clean_lines(self.preview), markup=False)
             keys = (
                 "q  quit      " + ("Q  quit and leave the node running      " if self.may_leave else "") + "esc  stay"
             )
@@ -84,7 +85,7 @@ class Pick(ModalScreen[int]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog cite"):
-            yield Static(self.question, markup=False, classes="question")
+            yield Static(clean_lines(self.question), markup=False, classes="question")
             yield Grid("", [Column("", 0)], header=False, id="pick")
             yield Static("⏎  go      esc  back", markup=False, classes="keys")
 

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from agent_core.home import Home
+from chorus_hap.shown import clean_lines
 from chorus_hap.source import Source
 from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, clean, wrap
@@ -68,8 +69,8 @@ class Trouble(Screen[None]):
             yield Static(
                 "The node can't run" if connection.state == "failed" else "The node keeps crashing", classes="question"
             )
-            yield Static(connection.reason, markup=False)
-            yield Static(connection.next, markup=False, classes="hint")
+            yield Static(clean_lines(connection.reason), markup=False)
+            yield Static(clean_lines(connection.next), markup=False, classes="hint")
             if connection.state == "stopped":
                 tail = last_lines(self._home, 8)
                 yield Static("\n".join(clean(line)[:200] for line in tail), markup=False, classes="hint")

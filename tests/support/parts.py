@@ -87,6 +87,9 @@ class FakeChain:
     def acts(self) -> tuple[Any, ...]:
         return self.committed
 
+    def opening(self, term: int) -> None:
+        return None
+
     def roster_at(self, version: int) -> Roster | None:
         return self.roster
 
