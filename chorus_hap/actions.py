@@ -247,8 +247,10 @@ class Registry:
         """Why an action can't be done now, one sentence; empty when it can."""
         if now.pane not in action.panes:
             return f"“{action.title}” works in {_names(action.panes)}."
-        if not action.changes:
-            return ""
+        return self.why_unchanged(now) if action.changes else ""
+
+    def why_unchanged(self, now: Situation) -> str:
+        """Why nothing can be changed now, one sentence; empty when it can."""
         if now.read_only:
             return now.read_only
         match now.connection.state:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import App, ComposeResult
@@ -31,7 +32,8 @@ from chorus_hap.store import CONNECTION, Store
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
-from chorus_hap.wizard.dialogs import Confirm, FirstRun, Setup
+from chorus_hap.wizard.dialogs import Confirm, FirstRun, Reader, Setup
+from chorus_hap.wizard.modal import Modal
 from chorus_hap.wizard.trouble import Trouble
 
 #: Below this nothing can be shown that would be true and legible.
@@ -56,6 +58,7 @@ SLICES = (
     "log",
 )
 
+T = TypeVar("T")
 Runner = Callable[[tuple[str, ...]], Awaitable[tuple[int, str, str]]]
 
 
@@ -79,7 +82,17 @@ class Options:
 
 
 class Main(Screen[None], inherit_bindings=False):
-    """The screen of the panes; every key of it is the registry's."""
+    """The screen of the panes; every key of it is the registry's. They are bound here and not to the application, so that none
+    of them acts beneath a screen that lies over the panes.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        super().__init__(id="_default")
+        for key in keys:
+            if key != "enter":  # the boxes open what is selected
+                self._bindings.key_to_bindings[key] = [
+                    Binding(key, f"app.key({key!r})", show=False, priority=False, id=f"key-{key}")
+                ]
 
 
 class ConsoleApp(App[str]):
@@ -126,11 +139,10 @@ class ConsoleApp(App[str]):
         for item in PALETTES.values():
             self.register_theme(item.theme())
         self.theme = palette.name
-        for key in self.registry.keys:
-            if key != "enter":  # the boxes open what is selected
-                self._bindings.key_to_bindings[key] = [
-                    Binding(key, f"key({key!r})", show=False, priority=False, id=f"key-{key}")
-                ]
+        for key in ("ctrl+q", self.COMMAND_PALETTE_BINDING):  # Textual's own act beneath everything
+            self._bindings.key_to_bindings.pop(key, None)
+        self.proposal: dict[str, str] = {}  #: what was typed into a proposal that was left
+        self._late: deque[Screen[Any]] = deque(maxlen=4)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -158,7 +170,7 @@ class ConsoleApp(App[str]):
         if self.options.load_offline is not None and self.options.setup is None:
             self.run_worker(self._paint_offline(), group="offline", exit_on_error=False)
         if self.options.setup is not None:
-            self.push_screen(Setup(self.options.setup, str(self.options.home)), self._set_up)
+            self.open_modal(Setup(self.options.setup, str(self.options.home)), self._set_up)
         else:
             self._begin()
 
@@ -218,7 +230,7 @@ class ConsoleApp(App[str]):
         return [widget for screen in self.screen_stack for widget in screen.query(Painted)]
 
     def get_default_screen(self) -> Screen[Any]:
-        return Main(id="_default")
+        return Main(self.registry.keys)
 
     # --- keeping up with the store ------------------------------------------------------------------------------------
 
@@ -256,6 +268,7 @@ class ConsoleApp(App[str]):
         pane = self.pane
         if pane is not None and pane.wants(changed):
             pane.sync()
+        self._tell_modals()
 
     def _tick(self) -> None:
         self.store.heed()
@@ -265,16 +278,45 @@ class ConsoleApp(App[str]):
             self._age()
         if pane is not None and (pane.ticks or not self.store.live):
             pane.sync()
+        self._tell_modals()
 
     def _connection_changed(self) -> None:
         if self.store.away != self.look.away:
             self._age()
             for painted in self._painted():
                 painted.refresh()
-        if self.store.connection.state in ("failed", "stopped") and not isinstance(self.screen, Trouble):
+        troubled = [screen for screen in self.screen_stack if isinstance(screen, Trouble)]
+        if self.store.connection.state in ("failed", "stopped") and not troubled:
             self.push_screen(Trouble(self.store, self.options.home))
-        elif self.store.connection.state == "attached" and isinstance(self.screen, Trouble):
-            self.pop_screen()
+        elif self.store.connection.state == "attached" and troubled:
+            troubled[0].pop_until_active()  # its log may lie over it
+            troubled[0].dismiss()
+
+    def open_modal(
+        self, screen: Screen[T], callback: Callable[[T | None], None] | None = None, *, over: Screen[Any] | None = None
+    ) -> None:
+        """Put a screen over the panes, one of a kind. A page that comes late, since a node had to be asked, waits while something
+        else has the keys: what is being typed there must not go to it.
+
+        Args:
+            screen: what is to have the keys.
+            callback: gets its answer.
+            over: the screen that asks for it; the panes' by default.
+        """
+        if self.screen is not (over or self.main):
+            if isinstance(screen, Reader):
+                self._late.append(screen)
+            return
+        if not any(type(opened) is type(screen) for opened in self.screen_stack):
+            self.push_screen(screen, callback)
+
+    def _tell_modals(self) -> None:
+        """What lies over the panes says what holds now; a page that came late is shown once the keys are free."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Modal) and screen.is_mounted:
+                screen.again()
+        if self._late and self.screen is self.main:
+            self.open_modal(self._late.popleft())
 
     def _whose_voice(self) -> None:
         """A console on an agent's home says so all the time, and changes nothing until ``:speak`` (SPEC section 0)."""
@@ -370,10 +412,18 @@ class ConsoleApp(App[str]):
         """Why an action can't be done now; empty when it can."""
         return self.registry.refusal(action, self.situation())
 
+    def why_unchanged(self) -> str:
+        """Why nothing can be changed now, whatever it is; empty when it can."""
+        return self.registry.why_unchanged(self.situation())
+
+    def here(self, text: str) -> str:
+        """A sentence with the commands that it names as they can be given here."""
+        return text
+
     async def action_key(self, key: str) -> None:
         """A key of the registry was pressed; the next key waits until a pane it asked for is there."""
-        if isinstance(self.focused, Prompt):  # only keys that a line of text doesn't take come here
-            self._close_prompt()
+        if isinstance(self.focused, Prompt) and not self.focused.done:
+            return  # it belongs to the line, which has no use for it
         action = self.registry.at(key, self.pane_name)
         if action is None:
             if self.registry.known(key):
@@ -387,6 +437,8 @@ class ConsoleApp(App[str]):
 
     def perform(self, action: Action, argument: str = "") -> None:
         """Do an action, unless it can't be done now: then say why. What can't be undone is asked first."""
+        if isinstance(self.screen, Modal):
+            return
         refusal = self.refusal(action)
         if refusal:
             self.say(refusal, "warning")
@@ -404,8 +456,10 @@ class ConsoleApp(App[str]):
             if "{}" in action.dangerous and not subject:
                 self.say(f"Nothing is selected that one could {action.id}.", "warning")
                 return
-            self.push_screen(
-                Confirm(action.dangerous.replace("{}", subject), action.footer or action.id),
+            self.open_modal(
+                Confirm(
+                    action.dangerous.replace("{}", subject), action.footer or action.id, lambda: self.refusal(action)
+                ),
                 lambda yes: run(argument or action.argument) if yes else None,
             )
         else:
@@ -459,11 +513,16 @@ class ConsoleApp(App[str]):
     _prompted: Viewport | None = None
 
     def _close_prompt(self) -> None:
-        self.main.query_one("#promptbar").remove_class("-shown")
+        self._hide_prompt()
         if self._prompted is not None and self._prompted.is_attached:
             self._prompted.focus()
         elif self.pane is not None:
             self.pane.enter()
+
+    @on(Prompt.Hidden)
+    def _hide_prompt(self) -> None:
+        self.main.query_one(Prompt).done = True
+        self.main.query_one("#promptbar").remove_class("-shown")
 
     @on(Prompt.Left)
     def _prompt_left(self) -> None:

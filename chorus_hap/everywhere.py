@@ -18,6 +18,7 @@ from chorus_hap.wizard.propose import Propose
 if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
 
+_GONE = "The node is not reachable; this console just closes."
 #: Two columns of a table, as commands print them.
 _COLUMNS = re.compile(r"\S {2,}\S")
 
@@ -77,7 +78,7 @@ class Everywhere:
 
     def do_help(self, _argument: str = "") -> None:
         """The keys that work here."""
-        self.app.push_screen(Reader("Keys", help_lines(self.app.registry, self.app.pane_name)))
+        self.app.open_modal(Reader("Keys", help_lines(self.app.registry, self.app.pane_name)))
 
     def do_palette(self, _argument: str = "") -> None:
         """Every action, by name."""
@@ -126,11 +127,11 @@ class Everywhere:
     def do_compose(self, _argument: str = "") -> None:
         """The composition wizard."""
         room = getattr(self.app.pane, "room_id", "") if self.app.pane_name == "hmmm" else ""
-        self.app.push_screen(Compose(Start(room=room)))
+        self.app.open_modal(Compose(Start(room=room)))
 
     def do_propose(self, _argument: str = "") -> None:
         """The form for a proposal."""
-        self.app.push_screen(Propose())
+        self.app.open_modal(Propose())
 
     def run_command(self, text: str) -> None:
         """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
@@ -164,14 +165,14 @@ class Everywhere:
                 self.app.say(text, "error" if status else "information")
                 return
             title, table = ":" + " ".join(command.words), bool(_COLUMNS.search(text))
-            self.app.push_screen(Reader(title, lambda width: printed(text, width), copy=text, sideways=table))
+            self.app.open_modal(Reader(title, lambda width: printed(text, width), copy=text, sideways=table))
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.app.work(job, "command")
 
         if command.question:
-            self.app.push_screen(Confirm(command.question, " ".join(command.words[:2])), answered)
+            self.app.open_modal(Confirm(command.question, " ".join(command.words[:2])), answered)
         else:
             answered(True)
 
@@ -189,7 +190,7 @@ class Everywhere:
             if yes:
                 self.app.let_speak()
 
-        self.app.push_screen(
+        self.app.open_modal(
             Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),
             answered,
         )
@@ -201,24 +202,32 @@ class Everywhere:
     def do_quit(self, _argument: str = "") -> None:
         """Say what quitting does, and do it."""
 
-        async def ask() -> None:
-            preview, owned = "The node is not reachable; this console just closes.", self.app.store.connection.owned
-            if self.app.store.live:
-                try:
-                    answer = await asyncio.wait_for(self.app.source.call("session.end_preview", {}), 1.5)
-                    preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
-                    preview = preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else "")
-                except (ChorusError, TimeoutError):
-                    preview = "The node doesn't say what happens to it."
-            answer = await self.app.push_screen_wait(Quit(preview, owned and self.app.store.live))
-            if answer:
-                await self._leave(answer == "leave")
+        connection = self.app.store.connection
 
-        self.app.work(ask, "quit")
+        def may_leave() -> bool:
+            return connection.owned and self.app.store.live
+
+        quit = Quit("The node is asked what happens to it." if self.app.store.live else _GONE, may_leave)
+
+        async def ask() -> None:
+            try:
+                answer = await asyncio.wait_for(self.app.source.call("session.end_preview", {}), 1.5)
+                preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
+                quit.tell(preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else ""))
+            except (ChorusError, TimeoutError):
+                quit.tell("The node doesn't say what happens to it.")
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.app.work(lambda: self._leave(answer == "leave"), "leave")
+
+        self.app.open_modal(quit, answered)
+        if self.app.store.live:
+            self.app.work(ask, "quit")
 
     def do_leave_running(self, _argument: str = "") -> None:
         """Quit; the node goes on as a daemon."""
-        self.app.work(lambda: self._leave(True), "quit")
+        self.app.work(lambda: self._leave(True), "leave")
 
     async def _leave(self, keep_running: bool) -> None:
         self.app.session.save(self.app.options.home)

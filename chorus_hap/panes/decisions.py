@@ -208,7 +208,7 @@ class DecisionsPane(Pane):
         if decision is None:
             self.console.say("There is no decision to vote on. p proposes one.", "warning")
         else:
-            self.app.push_screen(VoteCard(decision.id))
+            self.console.open_modal(VoteCard(decision.id))
 
     def do_withdraw(self, _argument: str = "") -> None:
         from chorus_hap.wizard.dialogs import Confirm
@@ -228,4 +228,4 @@ class DecisionsPane(Pane):
             self.console.say(f"Withdrew “{decision.title}”.")
 
         question = f"Withdraw “{one_line(decision.title)}” ({plural(sum(decision.tally.values()), 'vote')} so far)?"
-        self.app.push_screen(Confirm(question, "withdraw"), lambda yes: self.work(job) if yes else None)
+        self.console.open_modal(Confirm(question, "withdraw"), lambda yes: self.work(job) if yes else None)

@@ -230,7 +230,7 @@ class ElectionPane(Pane):
             self.do_certify()
         elif event.view.id == "el-voters" and voter is not None:
             title = f"Score of {voter.agent_id}, as reckoned here"
-            self.console.push_screen(Reader(title, lambda width: score_lines(voter, width, glyphs)))
+            self.console.open_modal(Reader(title, lambda width: score_lines(voter, width, glyphs)))
 
     def do_certify(self, _argument: str = "") -> None:
         """Check the certificate of the term the cursor is on, or of the last known leader's."""
@@ -245,7 +245,7 @@ class ElectionPane(Pane):
 
         async def job() -> None:
             found = await self.ask("election.verify", CertificateCheck, term=term)
-            self.console.push_screen(
+            self.console.open_modal(
                 Reader(f"Certificate of term {term}", lambda width: certificate_lines(found, width, glyphs))
             )
 

@@ -279,7 +279,7 @@ class HmmmPane(Pane):
         message, room, glyphs = self.message, self.opened, self.console.look.glyphs
         if message is not None:
             stances = room.stances.get(message.id) if room else None
-            self.app.push_screen(
+            self.console.open_modal(
                 Reader(
                     f"{cut(message.author, 20)} in {message.room}",
                     lambda width: message_lines(message, stances, width, glyphs),
@@ -299,6 +299,6 @@ class HmmmPane(Pane):
         if message is None or view is None:
             self.console.say("Choose the message to reply to first; enter on a room shows its messages.", "warning")
             return
-        self.app.push_screen(
+        self.console.open_modal(
             Compose(Start(room=message.room or self.room_id, reply_to=message.id, seen=view.room.messages))
         )

@@ -122,7 +122,7 @@ class LogPane(Pane):
 
         entry = self.stream.item
         if entry is not None:
-            self.app.push_screen(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
+            self.console.open_modal(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()

@@ -266,7 +266,7 @@ class MembersPane(Pane):
         async def job() -> None:
             ticket = await self.ask("members.invite", Ticket)
             policy = self.store.status.policy if self.store.status else ""
-            self.console.push_screen(
+            self.console.open_modal(
                 Reader("A ticket for one newcomer", ticket_lines(ticket, policy), copy=ticket.token)
             )
 

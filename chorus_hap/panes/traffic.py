@@ -133,7 +133,7 @@ class TrafficPane(Pane):
 
         item = self.stream.item
         if item is not None:
-            self.app.push_screen(Reader(item.type, lambda width: traffic_detail(item, width), item.raw or item.text))
+            self.console.open_modal(Reader(item.type, lambda width: traffic_detail(item, width), item.raw or item.text))
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()

@@ -224,7 +224,7 @@ class UcxlPane(Pane):
             return
         status = self.store.status
         start = f"ucxl://{status.agent_id}:{status.role}@project:task/path.md" if status else "ucxl://"
-        self.app.push_screen(
+        self.console.open_modal(
             Ask("A new address", "agent:role@project:task/path", start),
             lambda address: self._edit(address, "", "none") if address else None,
         )
@@ -268,7 +268,7 @@ class UcxlPane(Pane):
                 if number is not None:
                     self.console.go(links[number].pane, links[number].target)
 
-            self.app.push_screen(Pick("Go where?", [link.label for link in links]), picked)
+            self.console.open_modal(Pick("Go where?", [link.label for link in links]), picked)
 
     def do_delete(self, _argument: str = "") -> None:
         info = self.info

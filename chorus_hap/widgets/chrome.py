@@ -116,6 +116,9 @@ class Prompt(Input):
     class Left(Message):
         """The line was left."""
 
+    class Hidden(Message):
+        """The keys went elsewhere, by the mouse."""
+
     class Ahead(Message):
         """A key that was typed before the line, already left by enter, gave the keys away."""
 
@@ -142,7 +145,13 @@ class Prompt(Input):
         else:
             await super()._on_key(event)
 
+    def on_blur(self) -> None:
+        if not self.done and self.app.app_focus:
+            self.histories[self.mode].add(self.value)
+            self.post_message(self.Hidden())
+
     def action_leave(self) -> None:
+        self.done = True
         self.histories[self.mode].add(self.value)
         self.post_message(self.Left())
 
