@@ -140,7 +140,7 @@ class Note(Painted):
     def __init__(self, builder: Builder, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._builder = builder
-        self._shown: list[Line] = []
+        self._shown: list[Line] = []  # what was painted last
 
     def again(self) -> None:
         """Build anew; it is painted only where that says something else."""
@@ -148,8 +148,10 @@ class Note(Painted):
             self.refresh(layout=True)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        self._shown = self._builder(width)
-        return len(self._shown)
+        lines = self._builder(width)
+        if not lines:
+            self._shown = []  # nothing is painted then
+        return len(lines)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
