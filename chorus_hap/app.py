@@ -26,6 +26,7 @@ from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
 from chorus_hap.palette import Actions
 from chorus_hap.panes.base import Pane
+from chorus_hap.program import Here
 from chorus_hap.session import Session
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
@@ -142,6 +143,7 @@ class ConsoleApp(App[str]):
         for key in ("ctrl+q", self.COMMAND_PALETTE_BINDING):  # Textual's own act beneath everything
             self._bindings.key_to_bindings.pop(key, None)
         self.proposal: dict[str, str] = {}  #: what was typed into a proposal that was left
+        self.program = Here(options.home)
         self._late: deque[Screen[Any]] = deque(maxlen=4)
 
     # --- building -----------------------------------------------------------------------------------------------------
@@ -418,7 +420,7 @@ class ConsoleApp(App[str]):
 
     def here(self, text: str) -> str:
         """A sentence with the commands that it names as they can be given here."""
-        return text
+        return self.program.in_console(text)
 
     async def action_key(self, key: str) -> None:
         """A key of the registry was pressed; the next key waits until a pane it asked for is there."""
@@ -468,7 +470,7 @@ class ConsoleApp(App[str]):
     def say(self, text: str, severity: str = "information") -> None:
         """A toast."""
         if text:
-            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+            self.notify(self.here(text), severity=severity, markup=False)  # type: ignore[arg-type]
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""

@@ -32,7 +32,7 @@ class OfflineReader:
         except (NotFound, FileNotFoundError) as exc:
             raise NoNode(
                 f"No node ever ran on {home}, so there is nothing to read.",
-                f"Open the console with `chorus-hap --home {home}`, or run `chorus-hap --daemon --home {home}`.",
+                "Open the console with `chorus-hap`, or run `chorus-hap --daemon`.",
             ) from exc
 
     @property

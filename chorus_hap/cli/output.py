@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from chorus_hap.program import Here
+
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
 # What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
@@ -37,6 +39,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
+        self.here = Here()
         self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def data(self, value: Any) -> None:
@@ -63,8 +66,8 @@ class Output:
             raise ReaderGone from exc
 
     def say(self, text: str) -> None:
-        """Narration, on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        """Narration, on stderr; commands in it are named as they can be given here."""
+        print(self.here(text), file=sys.stderr, flush=True)
 
     def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
         """Names and values, the values aligned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -20,8 +20,10 @@ from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 
 
-def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) -> list[Row]:
-    """What waits, urgent first, then the newest."""
+def attention_rows(
+    items: Sequence[Attention], glyphs: Glyphs, now: datetime, here: Callable[[str], str] = str
+) -> list[Row]:
+    """What waits, urgent first, then the newest; ``here`` names the commands in it as they can be given."""
     ordered = sorted(sorted(items, key=lambda i: i.at, reverse=True), key=lambda i: not i.urgent)
     return [
         Row(
@@ -31,7 +33,7 @@ def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) ->
                     (f"{glyphs.warn if item.urgent else glyphs.on} ", "bad" if item.urgent else "warn"),
                     (item.kind, "text"),
                 ],
-                (one_line(item.text), "text bold" if item.urgent else "text"),
+                (here(one_line(item.text)), "text bold" if item.urgent else "text"),
                 (since(item.at, now), "dim"),
             ),
             {"kind": item.kind, "urgent": "yes" if item.urgent else "no"},
@@ -80,7 +82,7 @@ class AttentionPane(Pane):
         items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
         grid = self.query_one("#at-list", Grid)
         grid.caption = f"Waiting for you · {len(items)}" if items else "Waiting for you"
-        grid.show(attention_rows(items, self.console.look.glyphs, self.now))
+        grid.show(attention_rows(items, self.console.look.glyphs, self.now, self.console.here))
         grid.retitle()
         self._detail()
 
@@ -95,7 +97,11 @@ class AttentionPane(Pane):
         where = next((title for _, pane, title in PANES if pane == target_of(item)[0] != self.name_), "")
         lead: list[Line] = [[], [("⏎", "accent bold"), (f" leads to {where}", "dim")]] if where else []
         role = "bad" if item.urgent else "text"
-        sheet.show(lambda width: [[(part, role)] for part in wrap(one_line(item.text), max(20, width))] + lead)
+        sheet.show(
+            lambda width: (
+                [[(part, role)] for part in wrap(self.console.here(one_line(item.text)), max(20, width))] + lead
+            )
+        )
 
     def open_at(self, argument: str) -> None:
         """Put the cursor on one that waits."""

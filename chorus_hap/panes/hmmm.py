@@ -251,7 +251,7 @@ class HmmmPane(Pane):
         self.sync()
 
     def open_at(self, argument: str) -> None:
-        """Open a argument, or ``argument/message``."""
+        """Open a room, or ``room/message``."""
         name, _, message = argument.partition("/")
         self.query_one("#hm-rooms", Grid).choose(name)
         self.open_room(name, message)

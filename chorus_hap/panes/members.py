@@ -267,7 +267,7 @@ class MembersPane(Pane):
             ticket = await self.ask("members.invite", Ticket)
             policy = self.store.status.policy if self.store.status else ""
             self.console.open_modal(
-                Reader("A ticket for one newcomer", ticket_lines(ticket, policy), copy=ticket.token)
+                Reader("A ticket for one newcomer", ticket_lines(ticket, policy, self.console.here), copy=ticket.token)
             )
 
         self.work(job)

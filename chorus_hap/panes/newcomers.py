@@ -36,7 +36,7 @@ def decide_on(pane: Pane, verb: str, peer_id: str) -> None:
     pane.work(job)
 
 
-def ticket_lines(ticket: Ticket, policy: str = "") -> Callable[[int], list[Line]]:
+def ticket_lines(ticket: Ticket, policy: str = "", here: Callable[[str], str] = str) -> Callable[[int], list[Line]]:
     """The page that shows a ticket."""
 
     def build(width: int) -> list[Line]:
@@ -47,7 +47,9 @@ def ticket_lines(ticket: Ticket, policy: str = "") -> Callable[[int], list[Line]
         size = max(20, width - 2)
         lines += [[(ticket.token[at : at + size], "accent")] for at in range(0, len(ticket.token), size)]
         lines += [[], [("y copies it. On the new machine, with TICKET in its place:", "dim")]]
-        lines += [[("  chorus-hap --ticket TICKET", "text")], [("  chorus-hap --daemon --ticket TICKET", "text")]]
+        lines += [
+            [("  " + here(f"chorus-hap {words}"), "text")] for words in ("--ticket TICKET", "--daemon --ticket TICKET")
+        ]
         told = ["A new console asks for it on its first screen, too."]
         if policy == "open":
             told.append(

@@ -16,8 +16,9 @@ from textual import on
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container
 
-from agent_core.errors import ChorusError, Unavailable
+from agent_core.errors import ChorusError, InvalidInput, Unavailable
 from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
+from agent_core.ucxl.address import parse_place
 from chorus_hap.panes.addresses import (
     body_of,
     content_lines,
@@ -141,7 +142,10 @@ class UcxlPane(Pane):
         decisions = self.store.items("decisions")
         key = self.console.registry.shown_key("follow_link")
         sheet.show(
-            lambda width: content_lines(content, width, glyphs, decisions, key) if content else [], keep_scroll=False
+            lambda width: (
+                content_lines(content, width, glyphs, decisions, key, self.console.program) if content else []
+            ),
+            keep_scroll=False,
         )
         sheet.retitle()
 
@@ -167,7 +171,7 @@ class UcxlPane(Pane):
             self.query_one("#uc-content", Sheet).focus()
 
     def open_at(self, argument: str) -> None:
-        """Put the cursor on an argument."""
+        """Put the cursor on an address."""
         self._shut.clear()
         self.sync()
         self.query_one("#uc-tree", Grid).choose(argument)
@@ -225,7 +229,7 @@ class UcxlPane(Pane):
         status = self.store.status
         start = f"ucxl://{status.agent_id}:{status.role}@project:task/path.md" if status else "ucxl://"
         self.console.open_modal(
-            Ask("A new address", "agent:role@project:task/path", start),
+            Ask("A new address", "agent:role@project:task/path", start, _no_address),
             lambda address: self._edit(address, "", "none") if address else None,
         )
 
@@ -283,6 +287,15 @@ class UcxlPane(Pane):
             self.console.say("Deleted; its history stays.")
 
         self.work(job)
+
+
+def _no_address(text: str) -> str:
+    """Why this can't be an address; empty when it can."""
+    try:
+        parse_place(text)
+    except InvalidInput as error:
+        return str(error)
+    return ""
 
 
 def edit_text(app: Any, text: str, suffix: str) -> str | None:
