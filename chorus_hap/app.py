@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from textual import on
@@ -22,6 +23,7 @@ from agent_core.errors import ChorusError
 from agent_core.ids import uuid7
 from agent_core.shapes import Attention
 from chorus_hap.actions import PANES, Action, Registry, Situation
+from chorus_hap.commands import completions
 from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
 from chorus_hap.palette import Actions
@@ -32,6 +34,7 @@ from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
+from chorus_hap.widgets.lines import clean
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
 from chorus_hap.wizard.dialogs import Confirm, FirstRun, Reader, Setup
 from chorus_hap.wizard.modal import Modal
@@ -156,6 +159,7 @@ class ConsoleApp(App[str]):
         with Container(id="promptbar"):
             yield Static("/", id="promptlabel", markup=False)
             yield Prompt()
+            yield Static("", id="prompthint", markup=False)
         yield self.banner
         yield self.key_bar
 
@@ -445,6 +449,10 @@ class ConsoleApp(App[str]):
         if refusal:
             self.say(refusal, "warning")
             return
+        why = self.pane.why_not(action.id) if self.pane else ""
+        if why:
+            self.say(why, "warning")
+            return
         target: Any = (
             self.pane
             if hasattr(self.pane, action.method)
@@ -507,11 +515,56 @@ class ConsoleApp(App[str]):
         prompt.placeholder = (
             "word  !without  /regex/  field:value"
             if mode == "filter"
-            else "a pane, or hmmm post … · decide vote … · ucxl get …"
+            else "a pane, or hmmm post … · tab completes, help lists all"
         )
+        if mode == "command":
+            prompt.complete = self._complete
+            if not self._second_words:
+                self.run_worker(self._learn_words(), group="words")
+        self._hint(())
         prompt.focus()
         prompt.cursor_position = len(value)
 
+    def _complete(self, line: str) -> list[str]:
+        return completions(line, self._known_words)
+
+    async def _learn_words(self) -> None:
+        """The words of the groups of commands: reading them off imports what only scripted commands need."""
+
+        def learn() -> dict[str, list[str]]:
+            from chorus_hap.cli.app import subcommands
+            from chorus_hap.cli.table import COMMANDS
+
+            return {command.name: subcommands(command) for command in COMMANDS if command.group}
+
+        self._second_words = await asyncio.to_thread(learn)
+
+    def _known_words(self, name: str) -> list[str]:
+        kind, _, group = name.partition(":")
+        store = self.store
+        match kind:
+            case "commands":
+                return self._second_words.get(group, [])
+            case "themes":
+                return [palette.removeprefix("chorus-") for palette in PALETTES]
+            case "rooms" | "decisions":
+                return [item.id for item in store.items(kind)]
+            case "members":
+                return [m.agent_id for m in store.items("members") if not (m.you or m.revoked)]
+            case "newcomers":
+                return [w.agent_id for w in store.items("waiting")]
+        return [a.address for a in store.items("ucxl")]
+
+    @on(Prompt.Completing)
+    def _completing(self, event: Prompt.Completing) -> None:
+        self._hint(event.words if len(event.words) > 1 else ())
+
+    def _hint(self, words: Sequence[str]) -> None:
+        hint = self.main.query_one("#prompthint", Static)
+        hint.display = bool(words)
+        hint.update(clean("  ".join(words))[:400])
+
+    _second_words: Mapping[str, list[str]] = MappingProxyType({})
     _prompted: Viewport | None = None
 
     def _close_prompt(self) -> None:

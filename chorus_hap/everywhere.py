@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent_core.errors import ChorusError
-from chorus_hap.actions import NOT_YET, Action, Command, parse_command
+from chorus_hap.actions import NOT_YET
+from chorus_hap.commands import Command, described, parse_command
+from chorus_hap.subjects import subject
 from chorus_hap.themes import PALETTES
-from chorus_hap.widgets.lines import Line, wrap
+from chorus_hap.widgets.lines import Line, facts, wrap
 from chorus_hap.wizard.compose import Compose
 from chorus_hap.wizard.dialogs import Confirm, Quit, Reader, help_lines
 from chorus_hap.wizard.drafts import Start
@@ -80,6 +83,20 @@ class Everywhere:
         """The keys that work here."""
         self.app.open_modal(Reader("Keys", help_lines(self.app.registry, self.app.pane_name)))
 
+    def do_commands(self, _argument: str = "") -> None:
+        """The commands that can be typed, a line each."""
+
+        def build(width: int) -> list[Line]:
+            lines: list[Line] = [
+                [("Typed after :, with tab for the rest of a word. :help and a word says more.", "dim")],
+                [],
+            ]
+            for word, about in described():
+                lines += facts([(f":{word}", [(about, "text")])], 13, width)
+            return lines
+
+        self.app.open_modal(Reader("Commands", build))
+
     def do_palette(self, _argument: str = "") -> None:
         """Every action, by name."""
         self.app.action_command_palette()
@@ -135,9 +152,11 @@ class Everywhere:
 
     def run_command(self, text: str) -> None:
         """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
-        command = parse_command(text, self.app.registry)
+        command = parse_command(text, self.app.registry, partial(subject, self.app.store))
         if command.refusal:
             self.app.say(command.refusal, "warning")
+        elif command.told:
+            self.app.say(command.told)
         elif command.action.startswith("pane_"):
             self.app.go(command.action.removeprefix("pane_"), command.argument)
         elif command.action:
@@ -147,8 +166,7 @@ class Everywhere:
 
     def _run_scripted(self, command: Command) -> None:
         if command.changes:
-            probe = Action("scripted", (), "this command", changes=True)
-            refusal = self.app.registry.refusal(probe, self.app.situation())
+            refusal = self.app.why_unchanged()
             if refusal:
                 self.app.say(refusal, "warning")
                 return
@@ -172,7 +190,9 @@ class Everywhere:
                 self.app.work(job, "command")
 
         if command.question:
-            self.app.open_modal(Confirm(command.question, " ".join(command.words[:2])), answered)
+            self.app.open_modal(
+                Confirm(command.question, " ".join(command.words[:2]), self.app.why_unchanged), answered
+            )
         else:
             answered(True)
 

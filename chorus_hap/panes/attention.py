@@ -12,7 +12,8 @@ from textual.app import ComposeResult
 from agent_core.shapes import Attention
 from chorus_hap.actions import PANES
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, newcomer, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, one_line, since, wrap
@@ -118,7 +119,7 @@ class AttentionPane(Pane):
         return newcomer(self.store, peer if kind == "waiting" else "")
 
     def subject(self, action: str) -> str:
-        return waiting_name(self.store, self._newcomer())
+        return subject(self.store, action, self._newcomer())
 
     def do_approve(self, _argument: str = "") -> None:
         decide_on(self, "approve", self._newcomer())

@@ -83,6 +83,10 @@ class Pane(Container):
         """The name of what an action would act on, for the question before it; empty for nothing."""
         return ""
 
+    def why_not(self, action: str) -> str:
+        """Why an action can't be done with what is selected, a sentence; empty when it can."""
+        return ""
+
     def open_at(self, argument: str) -> None:
         """Open what was asked for: a row's key, or a pane's own word."""
 

@@ -10,10 +10,11 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import Decision
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import choice_role, tally_bar
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, clock, cut, facts, fit, one_line, plural, short, since, wrap
+from chorus_hap.widgets.lines import Line, clock, cut, facts, fit, one_line, short, since, words_of, wrap
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
@@ -210,15 +211,21 @@ class DecisionsPane(Pane):
         else:
             self.console.open_modal(VoteCard(decision.id))
 
-    def do_withdraw(self, _argument: str = "") -> None:
-        from chorus_hap.wizard.dialogs import Confirm
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.chosen.id) if self.chosen else ""
 
+    def why_not(self, action: str) -> str:
+        chosen, status = self.chosen, self.store.status
+        if action != "withdraw" or chosen is None or status is None:
+            return ""
+        if chosen.state not in ("open", "closing"):
+            return f"“{one_line(chosen.title)}” is {words_of(chosen.state)}; it can't be withdrawn any more."
+        mine = chosen.proposer_peer == status.peer_id
+        return "" if mine else f"Only {chosen.proposer} can withdraw this proposal."
+
+    def do_withdraw(self, _argument: str = "") -> None:
         decision = self.chosen
-        status = self.store.status
-        if decision is None or status is None:
-            return
-        if decision.proposer_peer != status.peer_id:
-            self.console.say(f"Only {decision.proposer} can withdraw this proposal.", "warning")
+        if decision is None:
             return
 
         async def job() -> None:
@@ -227,5 +234,4 @@ class DecisionsPane(Pane):
             )
             self.console.say(f"Withdrew “{decision.title}”.")
 
-        question = f"Withdraw “{one_line(decision.title)}” ({plural(sum(decision.tally.values()), 'vote')} so far)?"
-        self.console.open_modal(Confirm(question, "withdraw"), lambda yes: self.work(job) if yes else None)
+        self.work(job)

@@ -12,6 +12,7 @@ from textual.containers import Container
 from agent_core.shapes import SCORE_WEIGHTS, CertificateCheck, Election, VoterInfo
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import meter
 from chorus_hap.widgets.grid import Column, Grid, Row
@@ -250,6 +251,9 @@ class ElectionPane(Pane):
             )
 
         self.work(job)
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, "")
 
     def do_trigger(self, _argument: str = "") -> None:
         async def job() -> None:

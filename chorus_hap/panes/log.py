@@ -12,6 +12,7 @@ from textual.containers import Container
 
 from agent_core.shapes import LogEntry, MemberInfo
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.stream import StreamView
@@ -129,6 +130,9 @@ class LogPane(Pane):
 
     def do_follow(self, _argument: str = "") -> None:
         self.stream.toggle_follow()
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.stream.item.key) if self.stream.item is not None else ""
 
     def do_purge(self, _argument: str = "") -> None:
         entry = self.stream.item

@@ -11,7 +11,8 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import MemberInfo, PeerInfo, Ticket, WaitingInfo
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, newcomer, ticket_lines, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer, ticket_lines
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, facts, one_line, plural, short, since, wrap
@@ -239,10 +240,10 @@ class MembersPane(Pane):
 
     def subject(self, action: str) -> str:
         if action in ("approve", "refuse"):
-            return waiting_name(self.store, self._newcomer())
+            return subject(self.store, action, self._newcomer())
         key = self.grid.key
-        member = next((m for m in self.store.items("members") if m.peer_id == key), None)
-        return f"{member.agent_id} (…{key[-6:]})" if member is not None else ""
+        known = any(m.peer_id == key for m in self.store.items("members"))
+        return subject(self.store, action, key) if known else ""
 
     def do_approve(self, _argument: str = "") -> None:
         decide_on(self, "approve", self._newcomer())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from agent_core.shapes import RosterDone, Ticket, WaitingInfo
+from agent_core.shapes import RosterDone, Ticket
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, clock, wrap
@@ -14,13 +14,6 @@ def newcomer(store: Store, selected: str) -> str:
     """The peer id of the newcomer that is meant: the selected one, or the only one there is."""
     waiting = [w.peer_id for w in store.items("waiting")]
     return selected if selected in waiting else waiting[0] if len(waiting) == 1 else ""
-
-
-def waiting_name(store: Store, peer_id: str) -> str:
-    """A newcomer's name with the end of its peer id; empty if it doesn't wait."""
-    waiting: Sequence[WaitingInfo] = store.items("waiting")
-    who = next((w for w in waiting if w.peer_id == peer_id), None)
-    return f"{who.agent_id} (…{peer_id[-6:]})" if who is not None else ""
 
 
 def decide_on(pane: Pane, verb: str, peer_id: str) -> None:

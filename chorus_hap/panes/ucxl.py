@@ -30,6 +30,7 @@ from chorus_hap.panes.addresses import (
     why_not_edited,
 )
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.widgets.grid import Column, Grid
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
@@ -273,6 +274,9 @@ class UcxlPane(Pane):
                     self.console.go(links[number].pane, links[number].target)
 
             self.console.open_modal(Pick("Go where?", [link.label for link in links]), picked)
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.info.address) if self.info else ""
 
     def do_delete(self, _argument: str = "") -> None:
         info = self.info

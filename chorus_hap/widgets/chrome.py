@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from chorus_hap.actions import PANES, Registry
+from chorus_hap.commands import common
 from chorus_hap.filter import History
 from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, width_of
@@ -111,6 +112,8 @@ class Prompt(Input):
         Binding("escape", "leave", show=False),
         Binding("up", "older", show=False),
         Binding("down", "newer", show=False),
+        Binding("tab", "complete(1)", show=False),
+        Binding("shift+tab", "complete(-1)", show=False),
     ]
 
     class Left(Message):
@@ -130,6 +133,8 @@ class Prompt(Input):
         super().__init__(id="prompt", compact=True)
         self.done = False
         self.mode = "filter"
+        self.complete: Callable[[str], list[str]] = lambda _line: []
+        self._cycle: list[str] = []
         self.histories = {"filter": History(), "command": History()}
 
     async def _on_key(self, event: events.Key) -> None:
@@ -154,6 +159,34 @@ class Prompt(Input):
         self.done = True
         self.histories[self.mode].add(self.value)
         self.post_message(self.Left())
+
+    def action_complete(self, by: int) -> None:
+        """As much of the last word as is certain; pressed again, the words it can be, one after the other."""
+        if self._cycle and self.value.removesuffix(" ") in self._cycle:
+            at = self._cycle.index(self.value.removesuffix(" ")) + by
+            self._set(self._cycle[at % len(self._cycle)])
+            return
+        found = self.complete(self.value) if self.mode == "command" else []
+        longer = common(found)
+        if len(found) == 1:
+            self._set(found[0] + " ")
+        elif len(longer) > len(self.value):
+            self._set(longer)
+        elif found:
+            self._cycle = found
+            self._set(found[0 if by > 0 else -1])
+        self.post_message(self.Completing([line.split(" ")[-1] for line in found]))
+
+    class Completing(Message):
+        """These are the words that the last one can be."""
+
+        def __init__(self, words: list[str]) -> None:
+            super().__init__()
+            self.words = words
+
+    def _set(self, line: str) -> None:
+        self.value = line
+        self.cursor_position = len(line)
 
     def action_older(self) -> None:
         older = self.histories[self.mode].older()
