@@ -238,10 +238,12 @@ class Registry:
         """The actions of a pane that are worth listing."""
         return [a for a in self.actions.values() if pane in a.panes and not a.hidden]
 
-    def footer(self, pane: str) -> list[tuple[str, str]]:
-        """Key and word of the pane's six main actions."""
+    def footer(self, pane: str, now: Situation | None = None) -> list[tuple[str, str]]:
+        """Key and word of the pane's six main actions; only those that can be done ``now``."""
         return [
-            (self.shown_key(i), self.actions[i].footer or self.actions[i].title.split(";")[0]) for i in FOOTERS[pane]
+            (self.shown_key(i), self.actions[i].footer or self.actions[i].title.split(";")[0])
+            for i in FOOTERS[pane]
+            if now is None or not self.refusal(self.actions[i], now)
         ]
 
     def refusal(self, action: Action, now: Situation) -> str:

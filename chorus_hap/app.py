@@ -26,6 +26,7 @@ from chorus_hap.actions import PANES, Action, Registry, Situation
 from chorus_hap.commands import completions
 from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
+from chorus_hap.names import Names
 from chorus_hap.palette import Actions
 from chorus_hap.panes.base import Pane
 from chorus_hap.program import Here
@@ -136,8 +137,9 @@ class ConsoleApp(App[str]):
         super().__init__()
         self.status_bar = StatusLine(self.store, lambda: bool(self.read_only))
         self.pane_bar = Tabs(self.store)
-        self.key_bar = Footer(self.registry)
-        self.banner = Banner(self.store)
+        self.key_bar = Footer(self.registry, self.situation)
+        self.banner = Banner(self.store, lambda: not self.read_only)
+        self.banner.may_allow = not options.read_only
         self.body = Container(id="body")
         self.everywhere = Everywhere(self)
         for item in PALETTES.values():
@@ -146,6 +148,7 @@ class ConsoleApp(App[str]):
         for key in ("ctrl+q", self.COMMAND_PALETTE_BINDING):  # Textual's own act beneath everything
             self._bindings.key_to_bindings.pop(key, None)
         self.proposal: dict[str, str] = {}  #: what was typed into a proposal that was left
+        self._names = Names()
         self.program = Here(options.home)
         self._late: deque[Screen[Any]] = deque(maxlen=4)
 
@@ -267,6 +270,10 @@ class ConsoleApp(App[str]):
             self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
             self.status_bar.refresh()
+        if changed & {"status", CONNECTION}:
+            self.key_bar.again()
+            if self.banner.display:
+                self.banner.refresh()
         if "attention" in changed:
             self._attend()
         if CONNECTION in changed:
@@ -329,14 +336,28 @@ class ConsoleApp(App[str]):
         status = self.store.status
         speaks_for = status is not None and status.kind == "agent"
         self.banner.display = speaks_for
-        if status is not None and speaks_for and not self._may_speak and not self.read_only:
-            self.read_only = f"You would speak as {status.agent_id} (agent); `:speak` allows it."
+        if self.options.read_only or status is None:
+            return
+        if not speaks_for:  # it is a person's home after all
+            self._say_read_only("")
+        elif not self._may_speak:
+            self._say_read_only(f"You would speak as {status.agent_id} (agent); `:speak` allows it.")
+
+    def _say_read_only(self, why: str) -> None:
+        """Why nothing may be changed from here, empty when it may; everything that says so follows at once."""
+        if why == self.read_only:
+            return
+        self.read_only = why
+        for bar in (self.status_bar, self.banner, self.key_bar):
+            bar.refresh()
+        if self.pane is not None:
+            self.pane.sync()
+        self._tell_modals()
 
     def let_speak(self) -> None:
         """The person said to speak as this agent."""
-        self.read_only = ""
         self._may_speak = True
-        self.status_bar.refresh()
+        self._say_read_only("")
 
     def use_palette(self, palette: Palette) -> None:
         """Other colours from now on, and next time."""
@@ -417,6 +438,12 @@ class ConsoleApp(App[str]):
     def refusal(self, action: Action) -> str:
         """Why an action can't be done now; empty when it can."""
         return self.registry.refusal(action, self.situation())
+
+    @property
+    def names(self) -> Names:
+        """The members' names, for what was told before they were known."""
+        self._names.learn(self.store.items("members"))
+        return self._names
 
     def why_unchanged(self) -> str:
         """Why nothing can be changed now, whatever it is; empty when it can."""

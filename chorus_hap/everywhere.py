@@ -222,10 +222,8 @@ class Everywhere:
     def do_quit(self, _argument: str = "") -> None:
         """Say what quitting does, and do it."""
 
-        connection = self.app.store.connection
-
         def may_leave() -> bool:
-            return connection.owned and self.app.store.live
+            return self.app.store.connection.owned and self.app.store.live
 
         quit = Quit("The node is asked what happens to it." if self.app.store.live else _GONE, may_leave)
 

@@ -53,6 +53,10 @@ def item_of(pane: Pane, item_id: str) -> Attention | None:
 def target_of(item: Attention) -> tuple[str, str]:
     """The pane where an item of attention leads, and what to open in it."""
     kind, _, name = item.target.partition(":")
+    if kind == "room" and "/" not in name and item.kind in ("escalation", "mention"):
+        name += "/" + item.id.rpartition(":")[2]  # a node of an older version names the room alone
+    elif kind == "members" and not name and item.kind == "fork":
+        name = item.id.removeprefix("fork:").partition("/")[0]
     return {"decision": "decisions", "room": "hmmm", "address": "ucxl"}.get(kind, kind), name
 
 
@@ -106,7 +110,7 @@ class AttentionPane(Pane):
 
     def open_at(self, argument: str) -> None:
         """Put the cursor on one that waits."""
-        self.query_one("#at-list", Grid).choose(argument)
+        self.choose(self.query_one("#at-list", Grid), argument)
 
     @on(Viewport.Opened)
     def _opened(self, event: Viewport.Opened) -> None:

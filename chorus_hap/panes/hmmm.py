@@ -169,6 +169,7 @@ class HmmmPane(Pane):
     slices: ClassVar[frozenset[str]] = frozenset({"rooms"})
     room_id: str = ""
     _wanted_message: str = ""
+    _missing_told = False
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -219,8 +220,13 @@ class HmmmPane(Pane):
         fresh = thread.total() == 0
         thread.show(thread_blocks(view, glyphs) if view else [], to_end=fresh)
         thread.retitle()
-        if self._wanted_message and thread.choose(self._wanted_message):
-            self._wanted_message = ""
+        if self._wanted_message and view is not None:
+            known = any(message.id == self._wanted_message for message in view.messages)
+            if not known and not self._missing_told:
+                self._missing_told = True
+                self.console.say(f"Message {self._wanted_message} is not among those shown here (yet).", "warning")
+            if known and self.choose(thread, self._wanted_message):
+                self._wanted_message = ""
         self._detail()
 
     def _detail(self) -> None:
@@ -233,7 +239,7 @@ class HmmmPane(Pane):
 
     def open_room(self, room: str, message: str = "") -> None:
         """Watch a room and show its messages."""
-        self._wanted_message = message
+        self._wanted_message, self._missing_told = message, False
         if not room or room == self.room_id:
             self.sync()
             return
@@ -253,7 +259,7 @@ class HmmmPane(Pane):
     def open_at(self, argument: str) -> None:
         """Open a room, or ``room/message``."""
         name, _, message = argument.partition("/")
-        self.query_one("#hm-rooms", Grid).choose(name)
+        self.choose(self.query_one("#hm-rooms", Grid), name)
         self.open_room(name, message)
         self.query_one("#hm-thread", Blocks).focus()
 

@@ -229,10 +229,12 @@ class MembersPane(Pane):
         self._detail()
 
     def open_at(self, argument: str) -> None:
-        """``live`` shows the connections."""
+        """``live`` shows the connections, a peer id its row in the roster."""
         self.live = argument == "live"
         self._arrange()
         self.sync()
+        if argument and not self.live:
+            self.choose(self.query_one("#me-roster", Grid), argument)
         self.grid.focus()
 
     def _newcomer(self) -> str:

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from agent_core.shapes import Attention, Decision, LogEntry, Room
 from chorus_hap.panes.attention import attention_rows, open_target
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.decisions import own_vote
 from chorus_hap.panes.log import named
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
@@ -99,7 +100,7 @@ def recent_lines(entries: list[LogEntry], width: int) -> list[Line]:
     ]
 
 
-def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs) -> list[Row]:
+def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs, changes: bool = True) -> list[Row]:
     """Open decisions, briefly."""
     rows = []
     for d in decisions:
@@ -113,7 +114,7 @@ def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs) -> list[Row]:
                         (one_line(d.title), "text"),
                         bar,
                         (left, "dim"),
-                        (d.your_vote or "not yet", "dim" if d.your_vote else "warn"),
+                        own_vote(d, changes, "not yet", glyphs.dash),
                     ),
                 )
             )
@@ -130,7 +131,7 @@ class OverviewPane(Pane):
     """The first page."""
 
     name_: ClassVar[str] = "overview"
-    slices: ClassVar[frozenset[str]] = frozenset({"status", "attention", "log", "decisions", "rooms"})
+    slices: ClassVar[frozenset[str]] = frozenset({"status", "attention", "log", "decisions", "rooms", "members"})
     ticks: ClassVar[bool] = True
 
     def compose(self) -> ComposeResult:
@@ -171,19 +172,19 @@ class OverviewPane(Pane):
         box.caption = f"Waiting for you · {len(attention)}" if attention else "Waiting for you"
         box.show(attention_rows(attention, glyphs, self.now, self.console.here))
         box.retitle()
-        self.query_one("#ov-plenum", Grid).show(decision_rows(store.items("decisions"), glyphs))  # type: ignore[arg-type]
+        changes = not self.console.why_unchanged()
+        self.query_one("#ov-plenum", Grid).show(decision_rows(store.items("decisions"), glyphs, changes))  # type: ignore[arg-type]
         self.query_one("#ov-rooms", Grid).show(room_rows(store.items("rooms"), self.now))  # type: ignore[arg-type]
         news = self.query_one("#ov-log", Sheet)
         if status is not None and lone:
             news.caption = "A cluster of one"
             command = news.copy = self.console.program.second_node(status.addresses, status.network)
-            changes = not self.console.why_unchanged()
             news.show(lambda width: lone_lines(command, width, changes))
         else:
             news.caption, news.copy = "Just now", ""
             entries = [entry for _, entry in store.ring("log").since(store.ring("log").total - 60)]
             # by what authors say of the time: feeds that arrive late would else stand before what is new
-            entries = sorted(named(entries, store.items("members")), key=lambda e: e.at)
+            entries = sorted(named(entries, self.console.names), key=lambda e: e.at)
             entries = [e for e in entries if e.type != "act.commit"]  # the act itself is told
             news.show(lambda width: recent_lines(entries, width))
         news.retitle()

@@ -175,7 +175,7 @@ class UcxlPane(Pane):
         """Put the cursor on an address."""
         self._shut.clear()
         self.sync()
-        self.query_one("#uc-tree", Grid).choose(argument)
+        self.choose(self.query_one("#uc-tree", Grid), argument)
 
     def back(self) -> bool:
         self.query_one("#uc-tree", Grid).focus()

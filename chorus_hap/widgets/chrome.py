@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
@@ -10,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from chorus_hap.actions import PANES, Registry
+from chorus_hap.actions import PANES, Registry, Situation
 from chorus_hap.commands import common
 from chorus_hap.filter import History
 from chorus_hap.store import Store
@@ -77,27 +78,42 @@ class Tabs(Bar):
 class Banner(Bar):
     """Whose voice this is, on an agent's home."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, may_change: Callable[[], bool]) -> None:
         super().__init__(id="banner")
         self._store = store
+        self._may_change = may_change
 
     def line(self, width: int) -> Line:
         status = self._store.status
         name = status.agent_id if status else "an agent"
-        return [(f" {self.glyphs.warn} you speak as {name} (agent)", "warn bold"), ("   :speak allows changes", "dim")]
+        allow = "" if self._may_change() or not self.may_allow else "   :speak allows changes"
+        return [(f" {self.glyphs.warn} you speak as {name} (agent)", "warn bold"), (allow, "dim")]
+
+    may_allow = True  #: whether the person may allow it: not on a console that was started read-only
 
 
 class Footer(Bar):
-    """The pane's six main keys."""
+    """The pane's six main keys, as far as they do something now."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, situation: Callable[[], Situation]) -> None:
         super().__init__(id="footer")
         self._registry = registry
+        self._situation = situation
+        self._shown: list[tuple[str, str]] = []
         self.pane = "overview"
+
+    def again(self) -> None:
+        """What can be done may have changed."""
+        if self._keys() != self._shown:
+            self.refresh()
+
+    def _keys(self) -> list[tuple[str, str]]:
+        now = replace(self._situation(), pane=self.pane)
+        return self._registry.footer(self.pane, now)
 
     def line(self, width: int) -> Line:
         line: Line = [(" ", "")]
-        keys = self._registry.footer(self.pane)
+        keys = self._shown = self._keys()
         used = sum(len(k) + len(w) + 1 for k, w in keys) + 2
         gap = " " * max(1, min(3, (width - used) // max(1, len(keys))))
         for key, word in keys:

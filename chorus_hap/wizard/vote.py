@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from agent_core.errors import ChorusError
 from agent_core.shapes import Decision, Posted, VoteRequest
-from chorus_hap.panes.decisions import RULES, STATE_ROLES, tally_words, time_left
+from chorus_hap.panes.decisions import RULES, STATE_ROLES, owed, tally_words, time_left
 from chorus_hap.widgets.bars import choice_role, tally_bar
 from chorus_hap.widgets.choice import Choice, Note
 from chorus_hap.widgets.keys import Field, Problem
@@ -126,7 +126,7 @@ class VoteCard(Checked[None]):
         lines.append([])
         left = time_left(d, age)
         when: Line = (
-            [(ago(left), "warn bold" if left < 60 else "text")]
+            [(ago(left), "warn bold" if left < 60 and owed(d, not self._why_not()) else "text")]
             if d.state == "open"
             else [(words_of(d.state), STATE_ROLES.get(d.state, "text"))]
         )
