@@ -27,7 +27,9 @@ def main() -> int:
 
         return run_console(launch)
     except ChorusError as exc:
-        print(f"chorus-hap: {exc}", file=sys.stderr)
+        from chorus_hap.program import Here
+
+        print(f"chorus-hap: {Here()(str(exc))}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         return 130

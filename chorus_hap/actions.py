@@ -1,4 +1,4 @@
-"""The one registry of what can be done in the console: keys, footer, palette, help, ``:`` words, read-only, confirmation.
+"""The one registry of what can be done in the console: keys, footer, palette, help, read-only, confirmation.
 
 An action exists once. Keys, the footer's six, the palette, the ``?`` page and the reference page are read from here, so none of
 them can say what isn't so. Imports no Textual.
@@ -6,8 +6,6 @@ them can say what isn't so. Imports no Textual.
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +25,6 @@ PANES: tuple[tuple[str, str, str], ...] = (
 )
 #: Keys and words the product has, but not in this version.
 NOT_YET_KEYS = {"8": "Tasks", "0": "Metrics"}
-NOT_YET_WORDS = frozenset({"patch", "collab", "web", "tasks", "metrics"})
 NOT_YET = "{0} is not in this version."
 
 EVERYWHERE = frozenset(pane for _, pane, _ in PANES)
@@ -87,11 +84,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("reply", ("r",), "reply to this message", _in("hmmm"), changes=True, footer="reply"),
     Action("propose", ("p",), "propose a decision", changes=True, footer="propose"),
     Action("vote", ("v",), "vote on this decision", _in("decisions", "attention"), changes=True, footer="vote"),
-    Action("withdraw", ("W",), "withdraw this proposal", _in("decisions"), changes=True),
+    Action(
+        "withdraw", ("W",), "withdraw this proposal", _in("decisions"), changes=True,
+        dangerous="Withdraw {}? Nobody can vote on it any more.",
+    ),
     Action("edit", ("e",), "edit in $EDITOR, or make a new address", _in("ucxl"), changes=True, footer="edit"),
     Action(
         "delete", ("D",), "delete this address (a tombstone)", _in("ucxl"), changes=True,
-        dangerous="Delete this address? Its history stays, and a later version brings it back.",
+        dangerous="Delete {}? A later version brings it back.",
     ),
     Action("diff", ("d",), "compare this version with the one before", _in("ucxl"), footer="diff"),
     Action("follow_link", ("o",), "go to what decided it, cites it, or what it leans on", _in("ucxl"), footer="links"),
@@ -124,15 +124,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("certify", ("c",), "check the certificate of this term", _in("election"), footer="check term"),
     Action(
         "trigger", ("t",), "call an election", _in("election"), changes=True, footer="call election",
-        dangerous="Call an election now? The leader in office stays until another one has a majority.",
+        dangerous="Call an election in {}? The leader in office stays until another one has a majority.",
     ),
     Action(
         "resign", ("R",), "resign as leader", _in("election"), changes=True, footer="resign",
-        dangerous="Resign? The best voter takes over at once.",
+        dangerous="Resign as leader of {}? The best voter takes over at once.",
     ),
     Action(
         "purge", ("P",), "purge the body of this entry", _in("log"), changes=True,
-        dangerous="Purge this body on every node? It can't be brought back.",
+        dangerous="Purge the body of {} on every node? It can't be brought back.",
     ),
     Action("pause", ("space",), "pause; collecting goes on", _in("traffic", "log"), footer="pause"),
     Action("follow", ("f",), "follow the newest", _in("traffic", "log"), footer="follow"),
@@ -142,6 +142,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("command", ("colon",), "type a command", footer="command"),
     Action("palette", ("ctrl+p",), "all actions", hidden=True),
     Action("help", ("question_mark",), "keys here", footer="keys"),
+    Action("commands", (), "the commands that can be typed", hidden=True),
     Action("theme", ("T",), "next theme"),
     Action("mouse", ("M",), "let the terminal select text"),
     Action("screenshot", ("S",), "save this screen as SVG"),
@@ -237,18 +238,22 @@ class Registry:
         """The actions of a pane that are worth listing."""
         return [a for a in self.actions.values() if pane in a.panes and not a.hidden]
 
-    def footer(self, pane: str) -> list[tuple[str, str]]:
-        """Key and word of the pane's six main actions."""
+    def footer(self, pane: str, now: Situation | None = None) -> list[tuple[str, str]]:
+        """Key and word of the pane's six main actions; only those that can be done ``now``."""
         return [
-            (self.shown_key(i), self.actions[i].footer or self.actions[i].title.split(";")[0]) for i in FOOTERS[pane]
+            (self.shown_key(i), self.actions[i].footer or self.actions[i].title.split(";")[0])
+            for i in FOOTERS[pane]
+            if now is None or not self.refusal(self.actions[i], now)
         ]
 
     def refusal(self, action: Action, now: Situation) -> str:
         """Why an action can't be done now, one sentence; empty when it can."""
         if now.pane not in action.panes:
             return f"“{action.title}” works in {_names(action.panes)}."
-        if not action.changes:
-            return ""
+        return self.why_unchanged(now) if action.changes else ""
+
+    def why_unchanged(self, now: Situation) -> str:
+        """Why nothing can be changed now, one sentence; empty when it can."""
         if now.read_only:
             return now.read_only
         match now.connection.state:
@@ -265,108 +270,6 @@ class Registry:
 
 def _names(panes: frozenset[str]) -> str:
     return ", ".join(title for _, pane, title in PANES if pane in panes)
-
-
-# --- `:` words --------------------------------------------------------------------------------------------------------
-
-#: Words that lead to a pane when they stand alone; with arguments they are the scripted command of the same name.
-PANE_WORDS = {"status": "overview", "peers": "members", "decide": "decisions", **{pane: pane for _, pane, _ in PANES}}
-#: Words that `chorus-hap` knows too: what follows is passed on unchanged.
-SCRIPTED = frozenset(
-    {
-        "status",
-        "peers",
-        "members",
-        "election",
-        "hmmm",
-        "decisions",
-        "decide",
-        "ucxl",
-        "log",
-        "config",
-        "doctor",
-        "cluster",
-    }
-)
-#: Second words of scripted commands that change something.
-CHANGING = frozenset(
-    {"post", "propose", "vote", "withdraw", "put", "delete", "trigger", "resign", "purge"}
-    | {"invite", "approve", "refuse", "revoke", "evict", "promote", "demote", "policy", "join", "recover", "share"}
-)
-
-
-#: Scripted commands that are asked about first, as their keys are: the action whose question it is.
-_ASKED = {
-    ("members", "revoke"): "revoke", ("members", "evict"): "evict", ("members", "demote"): "demote", ("ucxl", "delete"): "delete",
-    ("log", "purge"): "purge", ("election", "trigger"): "trigger", ("election", "resign"): "resign",
-}  # fmt: skip
-#: Those that ask by themselves in a terminal; here they were asked about already.
-_SAY_YES = frozenset({("members", "revoke"), ("members", "evict")})
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What a `:` line means: an action, words for `chorus-hap` with the question to ask before, or a refusal."""
-
-    action: str = ""
-    argument: str = ""
-    words: tuple[str, ...] = ()
-    changes: bool = False
-    question: str = ""
-    refusal: str = ""
-
-
-def parse_command(text: str, registry: Registry) -> Command:
-    """Understand a `:` line; never raises."""
-    try:
-        words = shlex.split(text.removeprefix(":"))
-    except ValueError as error:
-        return Command(refusal=f"That line doesn't end well: {str(error).lower()}.")
-    if not words:
-        return Command()
-    first = words[0]
-    if first in NOT_YET_WORDS:
-        return Command(refusal=NOT_YET.format(f":{first}"))
-    if first in ("quit", "q", "exit"):
-        return Command(action="quit")
-    if first in ("help", "?"):
-        return Command(action="help")
-    if first == "speak":
-        return Command(action="speak")
-    if first == "theme":
-        return Command(action="theme", argument=words[1] if len(words) > 1 else "")
-    if len(words) == 1 and first in PANE_WORDS:
-        return Command(action=f"pane_{PANE_WORDS[first]}", argument="live" if first == "peers" else "")
-    if first in SCRIPTED:
-        return _scripted(words, registry)
-    if len(words) == 1 and first in registry.actions:
-        return Command(action=first)
-    near = difflib.get_close_matches(first, command_words(), 1)
-    hint = f"Did you mean :{near[0]}?" if near else ":help lists what there is."
-    return Command(refusal=f"There is no command {first!r}. {hint}")
-
-
-def _scripted(words: list[str], registry: Registry) -> Command:
-    verb, rest = tuple(words[:2]), words[2:]
-    given = [word for word in rest if not word.startswith("-")]
-    if "--help" in rest:
-        return Command(words=tuple(words))
-    question = ""
-    if verb == ("cluster", "recover") and "--force-new" in rest:
-        question = (
-            "Found a cluster in place of this one? Whoever is out of reach stays behind, with what only it holds."
-        )
-    elif verb == ("cluster", "join") and given:
-        question = f"Move this home, and nobody else's, into {given[0]}?"
-    elif verb in _ASKED and (given or "{}" not in registry.actions[_ASKED[verb]].dangerous) and "--yes" not in rest:
-        question = registry.actions[_ASKED[verb]].dangerous.replace("{}", given[0] if given else "")
-        words = [*words, "--yes"] if verb in _SAY_YES else words
-    return Command(words=tuple(words), changes=any(w in CHANGING for w in words[1:2]), question=question)
-
-
-def command_words() -> list[str]:
-    """Every word that can begin a `:` line, for completion."""
-    return sorted({*PANE_WORDS, *SCRIPTED, "quit", "help", "theme", "speak"})
 
 
 def for_reference() -> list[tuple[str, str, str, str]]:

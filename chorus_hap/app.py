@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import App, ComposeResult
@@ -21,18 +23,23 @@ from agent_core.errors import ChorusError
 from agent_core.ids import uuid7
 from agent_core.shapes import Attention
 from chorus_hap.actions import PANES, Action, Registry, Situation
+from chorus_hap.commands import completions
 from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
+from chorus_hap.names import Names
 from chorus_hap.palette import Actions
 from chorus_hap.panes.base import Pane
+from chorus_hap.program import Here
 from chorus_hap.session import Session
 from chorus_hap.shown import clean_lines
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
+from chorus_hap.widgets.lines import clean
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
-from chorus_hap.wizard.dialogs import Confirm, FirstRun, Setup
+from chorus_hap.wizard.dialogs import Confirm, FirstRun, Reader, Setup
+from chorus_hap.wizard.modal import Modal
 from chorus_hap.wizard.trouble import Trouble
 
 #: Below this nothing can be shown that would be true and legible.
@@ -57,6 +64,7 @@ SLICES = (
     "log",
 )
 
+T = TypeVar("T")
 Runner = Callable[[tuple[str, ...]], Awaitable[tuple[int, str, str]]]
 
 
@@ -80,7 +88,17 @@ class Options:
 
 
 class Main(Screen[None], inherit_bindings=False):
-    """The screen of the panes; every key of it is the registry's."""
+    """The screen of the panes; every key of it is the registry's. They are bound here and not to the application, so that none
+    of them acts beneath a screen that lies over the panes.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        super().__init__(id="_default")
+        for key in keys:
+            if key != "enter":  # the boxes open what is selected
+                self._bindings.key_to_bindings[key] = [
+                    Binding(key, f"app.key({key!r})", show=False, priority=False, id=f"key-{key}")
+                ]
 
 
 class ConsoleApp(App[str]):
@@ -124,18 +142,20 @@ class ConsoleApp(App[str]):
         super().__init__()
         self.status_bar = StatusLine(self.store, lambda: bool(self.read_only))
         self.pane_bar = Tabs(self.store)
-        self.key_bar = Footer(self.registry)
-        self.banner = Banner(self.store)
+        self.key_bar = Footer(self.registry, self.situation)
+        self.banner = Banner(self.store, lambda: not self.read_only)
+        self.banner.may_allow = not options.read_only
         self.body = Container(id="body")
         self.everywhere = Everywhere(self)
         for item in PALETTES.values():
             self.register_theme(item.theme())
         self.theme = palette.name
-        for key in self.registry.keys:
-            if key != "enter":  # the boxes open what is selected
-                self._bindings.key_to_bindings[key] = [
-                    Binding(key, f"key({key!r})", show=False, priority=False, id=f"key-{key}")
-                ]
+        for key in ("ctrl+q", self.COMMAND_PALETTE_BINDING):  # Textual's own act beneath everything
+            self._bindings.key_to_bindings.pop(key, None)
+        self.proposal: dict[str, str] = {}  #: what was typed into a proposal that was left
+        self._names = Names()
+        self.program = Here(options.home)
+        self._late: deque[Screen[Any]] = deque(maxlen=4)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -147,6 +167,7 @@ class ConsoleApp(App[str]):
         with Container(id="promptbar"):
             yield Static("/", id="promptlabel", markup=False)
             yield Prompt()
+            yield Static("", id="prompthint", markup=False)
         yield self.banner
         yield self.key_bar
 
@@ -163,7 +184,7 @@ class ConsoleApp(App[str]):
         if self.options.load_offline is not None and self.options.setup is None:
             self.run_worker(self._paint_offline(), group="offline", exit_on_error=False)
         if self.options.setup is not None:
-            self.push_screen(Setup(self.options.setup, str(self.options.home)), self._set_up)
+            self.open_modal(Setup(self.options.setup, str(self.options.home)), self._set_up)
         else:
             self._begin()
 
@@ -223,7 +244,7 @@ class ConsoleApp(App[str]):
         return [widget for screen in self.screen_stack for widget in screen.query(Painted)]
 
     def get_default_screen(self) -> Screen[Any]:
-        return Main(id="_default")
+        return Main(self.registry.keys)
 
     # --- keeping up with the store ------------------------------------------------------------------------------------
 
@@ -254,6 +275,10 @@ class ConsoleApp(App[str]):
             self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
             self.status_bar.refresh()
+        if changed & {"status", CONNECTION}:
+            self.key_bar.again()
+            if self.banner.display:
+                self.banner.refresh()
         if "attention" in changed:
             self._attend()
         if CONNECTION in changed:
@@ -261,6 +286,7 @@ class ConsoleApp(App[str]):
         pane = self.pane
         if pane is not None and pane.wants(changed):
             pane.sync()
+        self._tell_modals()
 
     def _tick(self) -> None:
         self.store.heed()
@@ -270,30 +296,73 @@ class ConsoleApp(App[str]):
             self._age()
         if pane is not None and (pane.ticks or not self.store.live):
             pane.sync()
+        self._tell_modals()
 
     def _connection_changed(self) -> None:
         if self.store.away != self.look.away:
             self._age()
             for painted in self._painted():
                 painted.refresh()
-        if self.store.connection.state in ("failed", "stopped") and not isinstance(self.screen, Trouble):
+        troubled = [screen for screen in self.screen_stack if isinstance(screen, Trouble)]
+        if self.store.connection.state in ("failed", "stopped") and not troubled:
             self.push_screen(Trouble(self.store, self.options.home))
-        elif self.store.connection.state == "attached" and isinstance(self.screen, Trouble):
-            self.pop_screen()
+        elif self.store.connection.state == "attached" and troubled:
+            troubled[0].pop_until_active()  # its log may lie over it
+            troubled[0].dismiss()
+
+    def open_modal(
+        self, screen: Screen[T], callback: Callable[[T | None], None] | None = None, *, over: Screen[Any] | None = None
+    ) -> None:
+        """Put a screen over the panes, one of a kind. A page that comes late, since a node had to be asked, waits while something
+        else has the keys: what is being typed there must not go to it.
+
+        Args:
+            screen: what is to have the keys.
+            callback: gets its answer.
+            over: the screen that asks for it; the panes' by default.
+        """
+        if self.screen is not (over or self.main):
+            if isinstance(screen, Reader):
+                self._late.append(screen)
+            return
+        if not any(type(opened) is type(screen) for opened in self.screen_stack):
+            self.push_screen(screen, callback)
+
+    def _tell_modals(self) -> None:
+        """What lies over the panes says what holds now; a page that came late is shown once the keys are free."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Modal) and screen.is_mounted:
+                screen.again()
+        if self._late and self.screen is self.main:
+            self.open_modal(self._late.popleft())
 
     def _whose_voice(self) -> None:
         """A console on an agent's home says so all the time, and changes nothing until ``:speak`` (SPEC section 0)."""
         status = self.store.status
         speaks_for = status is not None and status.kind == "agent"
         self.banner.display = speaks_for
-        if status is not None and speaks_for and not self._may_speak and not self.read_only:
-            self.read_only = f"You would speak as {status.agent_id} (agent); `:speak` allows it."
+        if self.options.read_only or status is None:
+            return
+        if not speaks_for:  # it is a person's home after all
+            self._say_read_only("")
+        elif not self._may_speak:
+            self._say_read_only(f"You would speak as {status.agent_id} (agent); `:speak` allows it.")
+
+    def _say_read_only(self, why: str) -> None:
+        """Why nothing may be changed from here, empty when it may; everything that says so follows at once."""
+        if why == self.read_only:
+            return
+        self.read_only = why
+        for bar in (self.status_bar, self.banner, self.key_bar):
+            bar.refresh()
+        if self.pane is not None:
+            self.pane.sync()
+        self._tell_modals()
 
     def let_speak(self) -> None:
         """The person said to speak as this agent."""
-        self.read_only = ""
         self._may_speak = True
-        self.status_bar.refresh()
+        self._say_read_only("")
 
     def use_palette(self, palette: Palette) -> None:
         """Other colours from now on, and next time."""
@@ -375,10 +444,24 @@ class ConsoleApp(App[str]):
         """Why an action can't be done now; empty when it can."""
         return self.registry.refusal(action, self.situation())
 
+    @property
+    def names(self) -> Names:
+        """The members' names, for what was told before they were known."""
+        self._names.learn(self.store.items("members"))
+        return self._names
+
+    def why_unchanged(self) -> str:
+        """Why nothing can be changed now, whatever it is; empty when it can."""
+        return self.registry.why_unchanged(self.situation())
+
+    def here(self, text: str) -> str:
+        """A sentence with the commands that it names as they can be given here."""
+        return self.program.in_console(text)
+
     async def action_key(self, key: str) -> None:
         """A key of the registry was pressed; the next key waits until a pane it asked for is there."""
-        if isinstance(self.focused, Prompt):  # only keys that a line of text doesn't take come here
-            self._close_prompt()
+        if isinstance(self.focused, Prompt) and not self.focused.done:
+            return  # it belongs to the line, which has no use for it
         action = self.registry.at(key, self.pane_name)
         if action is None:
             if self.registry.known(key):
@@ -392,9 +475,15 @@ class ConsoleApp(App[str]):
 
     def perform(self, action: Action, argument: str = "") -> None:
         """Do an action, unless it can't be done now: then say why. What can't be undone is asked first."""
+        if isinstance(self.screen, Modal):
+            return
         refusal = self.refusal(action)
         if refusal:
             self.say(refusal, "warning")
+            return
+        why = self.pane.why_not(action.id) if self.pane else ""
+        if why:
+            self.say(why, "warning")
             return
         target: Any = (
             self.pane
@@ -409,8 +498,10 @@ class ConsoleApp(App[str]):
             if "{}" in action.dangerous and not subject:
                 self.say(f"Nothing is selected that one could {action.id}.", "warning")
                 return
-            self.push_screen(
-                Confirm(action.dangerous.replace("{}", subject), action.footer or action.id),
+            self.open_modal(
+                Confirm(
+                    action.dangerous.replace("{}", subject), action.footer or action.id, lambda: self.refusal(action)
+                ),
                 lambda yes: run(argument or action.argument) if yes else None,
             )
         else:
@@ -419,7 +510,7 @@ class ConsoleApp(App[str]):
     def say(self, text: str, severity: str = "information") -> None:
         """A toast."""
         if text:
-            self.notify(clean_lines(text), severity=severity, markup=False)  # type: ignore[arg-type]
+            self.notify(clean_lines(self.here(text)), severity=severity, markup=False)  # type: ignore[arg-type]
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""
@@ -456,19 +547,69 @@ class ConsoleApp(App[str]):
         prompt.placeholder = (
             "word  !without  /regex/  field:value"
             if mode == "filter"
-            else "a pane, or hmmm post … · decide vote … · ucxl get …"
+            else "a pane, or hmmm post … · tab completes, help lists all"
         )
+        if mode == "command":
+            prompt.complete = self._complete
+            if not self._second_words:
+                self.run_worker(self._learn_words(), group="words")
+        self._hint(())
         prompt.focus()
         prompt.cursor_position = len(value)
 
+    def _complete(self, line: str) -> list[str]:
+        return completions(line, self._known_words)
+
+    async def _learn_words(self) -> None:
+        """The words of the groups of commands: reading them off imports what only scripted commands need."""
+
+        def learn() -> dict[str, list[str]]:
+            from chorus_hap.cli.app import subcommands
+            from chorus_hap.cli.table import COMMANDS
+
+            return {command.name: subcommands(command) for command in COMMANDS if command.group}
+
+        self._second_words = await asyncio.to_thread(learn)
+
+    def _known_words(self, name: str) -> list[str]:
+        kind, _, group = name.partition(":")
+        store = self.store
+        match kind:
+            case "commands":
+                return self._second_words.get(group, [])
+            case "themes":
+                return [palette.removeprefix("chorus-") for palette in PALETTES]
+            case "rooms" | "decisions":
+                return [item.id for item in store.items(kind)]
+            case "members":
+                return [m.agent_id for m in store.items("members") if not (m.you or m.revoked)]
+            case "newcomers":
+                return [w.agent_id for w in store.items("waiting")]
+        return [a.address for a in store.items("ucxl")]
+
+    @on(Prompt.Completing)
+    def _completing(self, event: Prompt.Completing) -> None:
+        self._hint(event.words if len(event.words) > 1 else ())
+
+    def _hint(self, words: Sequence[str]) -> None:
+        hint = self.main.query_one("#prompthint", Static)
+        hint.display = bool(words)
+        hint.update(clean("  ".join(words))[:400])
+
+    _second_words: Mapping[str, list[str]] = MappingProxyType({})
     _prompted: Viewport | None = None
 
     def _close_prompt(self) -> None:
-        self.main.query_one("#promptbar").remove_class("-shown")
+        self._hide_prompt()
         if self._prompted is not None and self._prompted.is_attached:
             self._prompted.focus()
         elif self.pane is not None:
             self.pane.enter()
+
+    @on(Prompt.Hidden)
+    def _hide_prompt(self) -> None:
+        self.main.query_one(Prompt).done = True
+        self.main.query_one("#promptbar").remove_class("-shown")
 
     @on(Prompt.Left)
     def _prompt_left(self) -> None:

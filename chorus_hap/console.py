@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_core.errors import ChorusError, InvalidInput
 from agent_core.home import Home
 from chorus_hap.flags import Launch
+from chorus_hap.program import Here
 
 if TYPE_CHECKING:
     from agent_core.settings import Settings
@@ -69,7 +70,7 @@ def run_console(launch: Launch) -> int:
     app = ConsoleApp(Store(), source, _options(settings, launch, fresh and starting is None, read_only, answers))
     result = app.run()
     if result == "left":
-        sys.stderr.write(f"The node goes on; `chorus-hap --home {settings.home}` attaches to it again.\n")
+        sys.stderr.write(Here(settings.home)("The node goes on; `chorus-hap` attaches to it again.\n"))
     return 1 if result == "failed" or app.return_code else 0
 
 

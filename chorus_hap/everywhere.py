@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent_core.errors import ChorusError
-from chorus_hap.actions import NOT_YET, Action, Command, parse_command
+from chorus_hap.actions import NOT_YET
+from chorus_hap.commands import Command, described, parse_command
+from chorus_hap.subjects import subject
 from chorus_hap.themes import PALETTES
-from chorus_hap.widgets.lines import Line, wrap
+from chorus_hap.widgets.lines import Line, facts, wrap
 from chorus_hap.wizard.compose import Compose
 from chorus_hap.wizard.dialogs import Confirm, Quit, Reader, help_lines
 from chorus_hap.wizard.drafts import Start
@@ -18,6 +21,7 @@ from chorus_hap.wizard.propose import Propose
 if TYPE_CHECKING:
     from chorus_hap.app import ConsoleApp
 
+_GONE = "The node is not reachable; this console just closes."
 #: Two columns of a table, as commands print them.
 _COLUMNS = re.compile(r"\S {2,}\S")
 
@@ -77,7 +81,21 @@ class Everywhere:
 
     def do_help(self, _argument: str = "") -> None:
         """The keys that work here."""
-        self.app.push_screen(Reader("Keys", help_lines(self.app.registry, self.app.pane_name)))
+        self.app.open_modal(Reader("Keys", help_lines(self.app.registry, self.app.pane_name)))
+
+    def do_commands(self, _argument: str = "") -> None:
+        """The commands that can be typed, a line each."""
+
+        def build(width: int) -> list[Line]:
+            lines: list[Line] = [
+                [("Typed after :, with tab for the rest of a word. :help and a word says more.", "dim")],
+                [],
+            ]
+            for word, about in described():
+                lines += facts([(f":{word}", [(about, "text")])], 13, width)
+            return lines
+
+        self.app.open_modal(Reader("Commands", build))
 
     def do_palette(self, _argument: str = "") -> None:
         """Every action, by name."""
@@ -126,17 +144,19 @@ class Everywhere:
     def do_compose(self, _argument: str = "") -> None:
         """The composition wizard."""
         room = getattr(self.app.pane, "room_id", "") if self.app.pane_name == "hmmm" else ""
-        self.app.push_screen(Compose(Start(room=room)))
+        self.app.open_modal(Compose(Start(room=room)))
 
     def do_propose(self, _argument: str = "") -> None:
         """The form for a proposal."""
-        self.app.push_screen(Propose())
+        self.app.open_modal(Propose())
 
     def run_command(self, text: str) -> None:
         """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
-        command = parse_command(text, self.app.registry)
+        command = parse_command(text, self.app.registry, partial(subject, self.app.store))
         if command.refusal:
             self.app.say(command.refusal, "warning")
+        elif command.told:
+            self.app.say(command.told)
         elif command.action.startswith("pane_"):
             self.app.go(command.action.removeprefix("pane_"), command.argument)
         elif command.action:
@@ -146,8 +166,7 @@ class Everywhere:
 
     def _run_scripted(self, command: Command) -> None:
         if command.changes:
-            probe = Action("scripted", (), "this command", changes=True)
-            refusal = self.app.registry.refusal(probe, self.app.situation())
+            refusal = self.app.why_unchanged()
             if refusal:
                 self.app.say(refusal, "warning")
                 return
@@ -164,14 +183,16 @@ class Everywhere:
                 self.app.say(text, "error" if status else "information")
                 return
             title, table = ":" + " ".join(command.words), bool(_COLUMNS.search(text))
-            self.app.push_screen(Reader(title, lambda width: printed(text, width), copy=text, sideways=table))
+            self.app.open_modal(Reader(title, lambda width: printed(text, width), copy=text, sideways=table))
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.app.work(job, "command")
 
         if command.question:
-            self.app.push_screen(Confirm(command.question, " ".join(command.words[:2])), answered)
+            self.app.open_modal(
+                Confirm(command.question, " ".join(command.words[:2]), self.app.why_unchanged), answered
+            )
         else:
             answered(True)
 
@@ -189,7 +210,7 @@ class Everywhere:
             if yes:
                 self.app.let_speak()
 
-        self.app.push_screen(
+        self.app.open_modal(
             Confirm(f"Speak as {name}? What you write is signed by it, and says that it came from a console.", "speak"),
             answered,
         )
@@ -201,24 +222,30 @@ class Everywhere:
     def do_quit(self, _argument: str = "") -> None:
         """Say what quitting does, and do it."""
 
-        async def ask() -> None:
-            preview, owned = "The node is not reachable; this console just closes.", self.app.store.connection.owned
-            if self.app.store.live:
-                try:
-                    answer = await asyncio.wait_for(self.app.source.call("session.end_preview", {}), 1.5)
-                    preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
-                    preview = preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else "")
-                except (ChorusError, TimeoutError):
-                    preview = "The node doesn't say what happens to it."
-            answer = await self.app.push_screen_wait(Quit(preview, owned and self.app.store.live))
-            if answer:
-                await self._leave(answer == "leave")
+        def may_leave() -> bool:
+            return self.app.store.connection.owned and self.app.store.live
 
-        self.app.work(ask, "quit")
+        quit = Quit("The node is asked what happens to it." if self.app.store.live else _GONE, may_leave)
+
+        async def ask() -> None:
+            try:
+                answer = await asyncio.wait_for(self.app.source.call("session.end_preview", {}), 1.5)
+                preview = str(answer.get("text", "")) if isinstance(answer, dict) else str(answer)
+                quit.tell(preview[:1].upper() + preview[1:] + ("." if preview and preview[-1] not in ".!" else ""))
+            except (ChorusError, TimeoutError):
+                quit.tell("The node doesn't say what happens to it.")
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.app.work(lambda: self._leave(answer == "leave"), "leave")
+
+        self.app.open_modal(quit, answered)
+        if self.app.store.live:
+            self.app.work(ask, "quit")
 
     def do_leave_running(self, _argument: str = "") -> None:
         """Quit; the node goes on as a daemon."""
-        self.app.work(lambda: self._leave(True), "quit")
+        self.app.work(lambda: self._leave(True), "leave")
 
     async def _leave(self, keep_running: bool) -> None:
         self.app.session.save(self.app.options.home)

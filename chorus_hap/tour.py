@@ -15,6 +15,7 @@ from typing import Any
 
 from agent_core.errors import ChorusError, TimedOut
 from chorus_hap.link import connect
+from chorus_hap.program import Here
 
 NAMES = ("agent-a", "agent-b", "agent-c")
 #: Quicker than the defaults, so that an election can be watched without waiting.
@@ -129,14 +130,14 @@ def main() -> int:
         with mesh(root) as daemons:
             print("In another terminal, speak as the others:")
             for daemon in daemons[1:]:
-                print(f"  .venv/bin/chorus-hap --home {daemon.home} status")
+                print(f"  {Here(daemon.home).command(' status')}")
             words = [sys.executable, "-m", "chorus_hap", "--kind", "human", "--home", str(root / "you")]
             words += ["--set", "p2p.port=0", "--bootstrap", str(daemons[0].wait("addresses")["addresses"][0])]  # type: ignore[index]
             for setting in TIMINGS:
                 words += ["--set", setting]
             return subprocess.call(words)
     except ChorusError as exc:
-        print(f"chorus-hap: {exc}", file=sys.stderr)
+        print(f"chorus-hap: {Here()(str(exc))}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         return 130

@@ -100,7 +100,8 @@ def commands_page() -> str:
 
 def keys_page() -> str:
     """Every key of the console, by pane."""
-    from chorus_hap.actions import ACTIONS, EVERYWHERE, PANES, SCRIPTED, key_name
+    from chorus_hap.actions import ACTIONS, EVERYWHERE, PANES, key_name
+    from chorus_hap.commands import SCRIPTED
 
     lines = [
         "# Keys",

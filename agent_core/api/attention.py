@@ -86,6 +86,6 @@ def _forks(sources: Sources, context: ViewContext) -> Iterator[Attention]:
             at=rfc3339(context.now_ms),
             kind="fork",
             text=f"{context.name(peer_id)} signed two histories of epoch {epoch}: only its first {size} entries count.",
-            target="members",
+            target=f"members:{peer_id}",
             urgent=True,
         )

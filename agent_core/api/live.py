@@ -21,13 +21,16 @@ _REFRESH_S: Mapping[str, float] = MappingProxyType(
 _ROOM_MESSAGES = 500
 _ADDRESSES = 2000
 
+#: Slices that name members, so that another roster changes what they say.
+_NAMING = ("members", "peers", "election", "decisions", "rooms", "room", "ucxl", "attention")
+
 #: Which slices an entry touches, by the first word of its type.
 _TOUCHES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "hmmm": ("rooms", "room", "attention"),
         "decision": ("decisions", "attention"),
         "ucxl": ("ucxl", "attention"),
-        "act": ("members", "peers", "election", "decisions", "rooms", "room", "attention"),
+        "act": ("members", "peers", "waiting", "election", "attention", *_NAMING),
         "log": ("rooms", "room", "decisions", "ucxl"),
         "feed": ("members", "attention"),
     }
@@ -56,6 +59,7 @@ class Live:
     def __init__(self, hub: SliceHub, facade: Facade, sources: Sources) -> None:
         self._hub = hub
         self._sources = sources
+        self._roster = -1  # the version of the roster that the slices' names are from
         computes: Mapping[str, Callable[[], Any]] = {
             "status": lambda: facade.status(Nothing()),
             "election": lambda: facade.election_show(Nothing()),
@@ -79,7 +83,17 @@ class Live:
         for entry in entries:
             self._hub.push("log", views.log_entry(entry, context))
         touched = {entry.header.type.partition(".")[0] for entry in entries}
-        self._hub.mark("status", *{slice for word in touched for slice in _TOUCHES.get(word, ())})
+        slices = {slice for word in touched for slice in _TOUCHES.get(word, ())}
+        self._hub.mark("status", *slices, *self._other_names())
+
+    def _other_names(self) -> tuple[str, ...]:
+        """The slices that name members, if another roster came into force since they were last asked for."""
+        roster = self._sources.context().roster
+        version = roster.version if roster else -1
+        if version == self._roster:
+            return ()
+        self._roster = version
+        return _NAMING
 
     def traffic(self, item: Traffic) -> None:
         """A message passed, or was refused."""
@@ -91,7 +105,7 @@ class Live:
 
     def election_changed(self) -> None:
         """State, term, leader or lease moved."""
-        self._hub.mark("election", "status", "members", "attention")
+        self._hub.mark("election", "status", "members", "attention", *self._other_names())
 
     def node_changed(self) -> None:
         """A session came or went, a service was degraded, a note was added."""

@@ -130,7 +130,7 @@ def attention(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shap
                     at=ctx.at(escalation.at.hlc),
                     kind="escalation",
                     text=f"{room.id}: {ctx.name(escalation.root.author)}’s thread needs a person, {escalation.why}",
-                    target=f"room:{room.id}",
+                    target=f"room:{room.id}/{escalation.at.id}",
                     urgent=True,
                 )
             )
@@ -161,7 +161,7 @@ def _mentions(room: RoomState, ctx: ViewContext) -> list[shapes.Attention]:
                         at=ctx.at(post.hlc),
                         kind="mention",
                         text=f"{room.id}: {ctx.name(post.author)} mentions you",
-                        target=f"room:{room.id}",
+                        target=f"room:{room.id}/{post.id}",
                     )
                 )
     return found

@@ -72,5 +72,7 @@ class Attention(Shape, frozen=True, kw_only=True):
     at: str
     kind: str  #: vote, approval, escalation, mention, minority, degraded, fork, secret
     text: str
-    target: str  #: where enter leads: decision:<id>, room:<id>, election, members, log
+    target: (
+        str  #: where enter leads: decision:<id>, room:<id>/<message id>, members:<peer id>, election, attention:<id>
+    )
     urgent: bool = False

@@ -85,7 +85,8 @@ def _usage_hint(words: Sequence[str]) -> str:
 
 def _refuse(exc: ChorusError, run: Run) -> int:
     if run.options.json:
-        run.out.data({"error": exc.to_dict()})
+        told = {name: run.out.here(value) for name, value in exc.to_dict().items()}
+        run.out.data({"error": told})
     else:
         run.out.say(f"chorus-hap: {exc.message}" + (f"\n  {exc.next}" if exc.next else ""))
     return NoNode.exit_code if isinstance(exc, HomeInUse) else exc.exit_code

@@ -55,7 +55,9 @@ def policy(
         run.out.data({"policy": now.policy})
     else:
         run.out.line(
-            f"{now.policy}: {_POLICIES[now.policy]}" if now.policy in _POLICIES else "This home is in no cluster."
+            run.out.here(f"{now.policy}: {_POLICIES[now.policy]}")
+            if now.policy in _POLICIES
+            else "This home is in no cluster."
         )
 
 
@@ -77,4 +79,4 @@ def _print(run: Run, moved: Moved) -> None:
     if run.out.json:
         run.out.data(moved)
     else:
-        run.out.line(clean(moved.text))
+        run.out.line(run.out.here(clean(moved.text)))

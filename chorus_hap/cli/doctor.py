@@ -39,7 +39,10 @@ class Check(msgspec.Struct, frozen=True):
 def doctor(context: typer.Context) -> int:
     """Look for trouble; exit 1 when something fails."""
     run = here(context)
-    checks = list(examine(run))
+    checks = [
+        msgspec.structs.replace(check, text=run.out.here(check.text), next=run.out.here(check.next))
+        for check in examine(run)
+    ]
     bad = any(check.verdict == "fail" for check in checks)
     if run.out.json:
         run.out.data({"ok": not bad, "checks": checks})

@@ -235,7 +235,7 @@ def _ask(run: Run, question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty() or run.out.json:
-        raise Refused("This can't be undone, and nobody is here to confirm it.", "Say so with --yes.")
+        raise Refused(f"{clean(question)} Nobody is here to confirm it.", "Say so with --yes.")
     sys.stderr.write(f"{clean(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -37,7 +37,7 @@ class OfflineReader:
                 raise nothing_to_read(Home(home), known) from exc
             raise NoNode(
                 f"No node ever ran on {home}, so there is nothing to read.",
-                f"Open the console with `chorus-hap --home {home}`, or run `chorus-hap --daemon --home {home}`.",
+                "Open the console with `chorus-hap`, or run `chorus-hap --daemon`.",
             ) from exc
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agent_core.text import from_system, unseen
+from chorus_hap.program import Here
 from chorus_hap.shown import clean as clean
 from chorus_hap.shown import clean_lines, json_safe
 from chorus_hap.shown import one_line as one_line
@@ -40,6 +41,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
+        self.here = Here()
         self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def data(self, value: Any) -> None:
@@ -70,8 +72,8 @@ class Output:
             raise ReaderGone from exc
 
     def say(self, text: str) -> None:
-        """Narration, on stderr."""
-        print(clean_lines(text), file=sys.stderr, flush=True)
+        """Narration, on stderr; commands in it are named as they can be given here."""
+        print(clean_lines(self.here(text)), file=sys.stderr, flush=True)
 
     def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
         """Names and values, the values aligned."""

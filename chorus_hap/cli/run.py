@@ -18,6 +18,7 @@ from agent_core.errors import InvalidInput, NoNode, PortInUse, Refused, StoreErr
 from agent_core.shapes import Posted, SliceEvent, Status
 from chorus_hap.cli.options import Options
 from chorus_hap.cli.output import Output, when
+from chorus_hap.program import Here
 
 if TYPE_CHECKING:
     import typer
@@ -49,6 +50,7 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.out = Output(json=options.json)
+        self.out.here = Here(self.home)
         self._link: Link | None = None
         self._reader: Reader | None = None
         self._store: OfflineReader | None = None
@@ -199,7 +201,7 @@ class Run:
         if not belongs(home):
             raise NoNode(
                 f"The home {home} belongs to no cluster yet, and a command never founds one.",
-                f"Open the console with `chorus-hap --home {home}`, or run `chorus-hap --daemon --home {home}`.",
+                "Open the console with `chorus-hap`, or run `chorus-hap --daemon`.",
             )
         if self.options.no_start:
             raise NoNode(f"No node runs on {home}, and --no-start forbids starting one.", "Start one, or leave it out.")

@@ -36,7 +36,7 @@ def status(context: typer.Context) -> None:
     )
     if now.lone and not now.offline:
         out.say("You are a cluster of one and its leader. Bring a second node:")
-        out.say("  chorus-hap --daemon --home ANOTHER --set p2p.port=0 --bootstrap " + ",".join(now.addresses[:1]))
+        out.say(f"  {out.here.second_node(now.addresses, now.network)}")
     for doing in now.underway:
         out.say(clean(doing.text))
     for note in now.notes:

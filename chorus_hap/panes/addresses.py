@@ -10,6 +10,7 @@ from typing import Any
 
 from agent_core.shapes import AddressInfo, Content, Decision, Version
 from chorus_hap.panes.decisions import STATE_ROLES, state_glyph, tally_words
+from chorus_hap.program import Here
 from chorus_hap.themes import UNICODE, Glyphs
 from chorus_hap.widgets.bars import choice_role
 from chorus_hap.widgets.grid import Row
@@ -139,10 +140,10 @@ def why_not_edited(content: Content) -> str:
     return "" if body_of(content) is not None else "This is not text; use `chorus-hap ucxl put` with a file."
 
 
-def _how_to_get(content: Content, what: str, width: int) -> list[Line]:
+def _how_to_get(content: Content, what: str, width: int, here: Here) -> list[Line]:
     """What of a large content is shown, and the command that has all of it."""
     # the version's hash, since the address alone would answer the latest
-    command = f"chorus-hap ucxl get '{content.address}' --version {content.version.hash[:16]} > FILE"
+    command = here(f"chorus-hap ucxl get '{content.address}' --version {content.version.hash[:16]} > FILE")
     lines: list[Line] = [[(part, "warn")] for part in wrap(f"{what} All of it, in a shell:", width)]
     return lines + [[("  " + part, "accent")] for part in wrap(command, max(8, width - 2))]
 
@@ -194,12 +195,18 @@ def _decided_lines(decision: Decision, width: int, glyphs: Glyphs) -> list[Line]
 
 
 def content_lines(
-    content: Content, width: int, glyphs: Glyphs = UNICODE, decisions: Sequence[Decision] = (), key: str = ""
+    content: Content,
+    width: int,
+    glyphs: Glyphs = UNICODE,
+    decisions: Sequence[Decision] = (),
+    key: str = "",
+    here: Here | None = None,
 ) -> list[Line]:
     """A version's content, who decided it and why, and what leans on it.
 
     Args:
         key: the key that follows the links, as it is called on screen.
+        here: how commands are called here.
     """
     version = content.version
     lines: list[Line] = []
@@ -210,9 +217,13 @@ def content_lines(
     else:
         text, shown = beginning_of(content)
         if text is None:
-            lines += _how_to_get(content, f"{version.media}, {size(version.size)}: not shown as text.", width)
+            lines += _how_to_get(
+                content, f"{version.media}, {size(version.size)}: not shown as text.", width, here or Here()
+            )
         elif shown < version.size:
-            lines += _how_to_get(content, f"The first {size(shown)} of {size(version.size)} are shown.", width)
+            lines += _how_to_get(
+                content, f"The first {size(shown)} of {size(version.size)} are shown.", width, here or Here()
+            )
             lines.append([])
         if text is None:
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -12,7 +12,8 @@ from textual.app import ComposeResult
 from agent_core.shapes import Attention
 from chorus_hap.actions import PANES
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, newcomer, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, one_line, since, wrap
@@ -20,8 +21,10 @@ from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 
 
-def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) -> list[Row]:
-    """What waits, urgent first, then the newest."""
+def attention_rows(
+    items: Sequence[Attention], glyphs: Glyphs, now: datetime, here: Callable[[str], str] = str
+) -> list[Row]:
+    """What waits, urgent first, then the newest; ``here`` names the commands in it as they can be given."""
     ordered = sorted(sorted(items, key=lambda i: i.at, reverse=True), key=lambda i: not i.urgent)
     return [
         Row(
@@ -31,7 +34,7 @@ def attention_rows(items: Sequence[Attention], glyphs: Glyphs, now: datetime) ->
                     (f"{glyphs.warn if item.urgent else glyphs.on} ", "bad" if item.urgent else "warn"),
                     (item.kind, "text"),
                 ],
-                (one_line(item.text), "text bold" if item.urgent else "text"),
+                (here(one_line(item.text)), "text bold" if item.urgent else "text"),
                 (since(item.at, now), "dim"),
             ),
             {"kind": item.kind, "urgent": "yes" if item.urgent else "no"},
@@ -50,6 +53,10 @@ def item_of(pane: Pane, item_id: str) -> Attention | None:
 def target_of(item: Attention) -> tuple[str, str]:
     """The pane where an item of attention leads, and what to open in it."""
     kind, _, name = item.target.partition(":")
+    if kind == "room" and "/" not in name and item.kind in ("escalation", "mention"):
+        name += "/" + item.id.rpartition(":")[2]  # a node of an older version names the room alone
+    elif kind == "members" and not name and item.kind == "fork":
+        name = item.id.removeprefix("fork:").partition("/")[0]
     return {"decision": "decisions", "room": "hmmm", "address": "ucxl"}.get(kind, kind), name
 
 
@@ -80,7 +87,7 @@ class AttentionPane(Pane):
         items: tuple[Attention, ...] = self.store.items("attention")  # type: ignore[assignment]
         grid = self.query_one("#at-list", Grid)
         grid.caption = f"Waiting for you · {len(items)}" if items else "Waiting for you"
-        grid.show(attention_rows(items, self.console.look.glyphs, self.now))
+        grid.show(attention_rows(items, self.console.look.glyphs, self.now, self.console.here))
         grid.retitle()
         self._detail()
 
@@ -95,11 +102,15 @@ class AttentionPane(Pane):
         where = next((title for _, pane, title in PANES if pane == target_of(item)[0] != self.name_), "")
         lead: list[Line] = [[], [("⏎", "accent bold"), (f" leads to {where}", "dim")]] if where else []
         role = "bad" if item.urgent else "text"
-        sheet.show(lambda width: [[(part, role)] for part in wrap(one_line(item.text), max(20, width))] + lead)
+        sheet.show(
+            lambda width: (
+                [[(part, role)] for part in wrap(self.console.here(one_line(item.text)), max(20, width))] + lead
+            )
+        )
 
     def open_at(self, argument: str) -> None:
         """Put the cursor on one that waits."""
-        self.query_one("#at-list", Grid).choose(argument)
+        self.choose(self.query_one("#at-list", Grid), argument)
 
     @on(Viewport.Opened)
     def _opened(self, event: Viewport.Opened) -> None:
@@ -112,7 +123,7 @@ class AttentionPane(Pane):
         return newcomer(self.store, peer if kind == "waiting" else "")
 
     def subject(self, action: str) -> str:
-        return waiting_name(self.store, self._newcomer())
+        return subject(self.store, action, self._newcomer())
 
     def do_approve(self, _argument: str = "") -> None:
         decide_on(self, "approve", self._newcomer())

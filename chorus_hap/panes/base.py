@@ -10,6 +10,8 @@ import msgspec
 from textual.containers import Container
 
 from chorus_hap.store import CONNECTION, Store
+from chorus_hap.widgets.grid import Grid
+from chorus_hap.widgets.sheet import Blocks
 from chorus_hap.widgets.viewport import Viewport
 
 if TYPE_CHECKING:
@@ -83,6 +85,18 @@ class Pane(Container):
         """The name of what an action would act on, for the question before it; empty for nothing."""
         return ""
 
+    def why_not(self, action: str) -> str:
+        """Why an action can't be done with what is selected, a sentence; empty when it can."""
+        return ""
+
+    def choose(self, view: Grid | Blocks, key: str) -> bool:
+        """Put the cursor on a row, and take a filter away that hides it. Returns whether there is such a row."""
+        if view.choose(key):
+            return True
+        if view.filter:
+            self.console.forget_filter(view)
+        return view.choose(key)
+
     def open_at(self, argument: str) -> None:
         """Open what was asked for: a row's key, or a pane's own word."""
 
@@ -117,7 +131,5 @@ class Pane(Container):
             boxes[(at + by) % len(boxes)].focus()
 
     def do_sort(self, _argument: str = "") -> None:
-        from chorus_hap.widgets.grid import Grid
-
         if isinstance(self.view, Grid):
             self.view.cycle_sort()

@@ -10,17 +10,18 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import Decision
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import choice_role, tally_bar
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, clock, cut, facts, fit, one_line, plural, short, since, wrap
+from chorus_hap.widgets.lines import Line, Span, clock, cut, facts, fit, one_line, short, since, words_of, wrap
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 
 STATE_ROLES = {
     "open": "accent",
-    "closing": "warn",
+    "closing": "accent",
     "approved": "good",
     "rejected": "bad",
     "no_quorum": "warn",
@@ -45,20 +46,47 @@ def time_left(decision: Decision, age_s: float) -> float:
     return max(0.0, decision.time_left_s - age_s)
 
 
-def decision_row(d: Decision, glyphs: Glyphs, now: datetime, age_s: float) -> Row:
+def owed(d: Decision, changes: bool = True) -> bool:
+    """Whether this node's vote is still asked for and can be cast: only then is anything about it amber.
+
+    Args:
+        changes: whether anything may be changed from here now.
+    """
+    return changes and d.state == "open" and not d.may_vote and not d.your_vote
+
+
+def own_vote(d: Decision, changes: bool, yet: str, never: str) -> Span:
+    """This node's vote: what it is, or that it isn't cast.
+
+    Args:
+        changes: whether anything may be changed from here now.
+        yet: what is said while it can be cast.
+        never: what is said where it can't.
+    """
+    if d.your_vote:
+        return (d.your_vote, choice_role(d.your_vote, d.options))
+    mine = d.state == "open" and not d.may_vote
+    return (yet if mine else never, "warn bold" if owed(d, changes) else "dim")
+
+
+def decision_row(d: Decision, glyphs: Glyphs, now: datetime, age_s: float, changes: bool = True) -> Row:
     """A decision in the list."""
     role = STATE_ROLES.get(d.state, "text")
     left = time_left(d, age_s)
-    owed = d.state == "open" and not d.may_vote and not d.your_vote
-    when = (short(left) + " left", "warn" if left < 60 else "text") if d.state == "open" else (since(d.at, now), "dim")
+    mine = owed(d, changes)
+    when = (
+        (short(left) + " left", "warn" if mine and left < 60 else "text")
+        if d.state == "open"
+        else (since(d.at, now), "dim")
+    )
     return Row(
         d.id,
         (
             [(state_glyph(d.state, glyphs) + " ", role), (d.state.replace("_", " "), role)],
-            (one_line(d.title), "text bold" if owed else "text"),
+            (one_line(d.title), "text bold" if mine else "text"),
             tally_bar(d.tally, d.eligible, d.options, 10, glyphs),
             when,
-            (d.your_vote or ("vote!" if owed else glyphs.dash), "warn bold" if owed else choice_role(d.your_vote, d.options) if d.your_vote else "dim"),
+            own_vote(d, changes, "vote!" if changes else "not yet", glyphs.dash),
         ),
         {"state": d.state, "kind": d.kind, "proposer": d.proposer, "rule": d.rule, "mine": d.your_vote, "id": d.id},
         (d.state, d.title, sum(d.tally.values()), left if d.state == "open" else 1e9, d.your_vote),
@@ -72,8 +100,8 @@ def tally_words(d: Decision) -> str:
     return ("provisional: " if d.provisional else "") + ", ".join(cast) + f" of {d.eligible}"
 
 
-def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> list[Line]:
-    """A decision in full."""
+def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float, changes: bool = True) -> list[Line]:
+    """A decision in full; keys that change something are named only where ``changes`` says that anything may be."""
     role = STATE_ROLES.get(d.state, "text")
     lines: list[Line] = [[(part, "text bold")] for part in wrap(one_line(d.title), max(10, width))]
     state: Line = [(f"{state_glyph(d.state, glyphs)} {d.state.replace('_', ' ')}", role)]
@@ -86,13 +114,11 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float) -> lis
     bar = tally_bar(d.tally, d.eligible, d.options, max(6, min(30, width - 14 - len(tally_words(d)))), glyphs)
     mine = next((v for v in d.votes if v.you and v.previous), None)
     yours: Line = [(f"{mine.previous} {glyphs.right} ", "dim")] if mine else []
-    if d.your_vote:
-        yours.append((d.your_vote, choice_role(d.your_vote, d.options) + " bold"))
-    else:
-        yours.append(("not cast", "dim" if d.may_vote else "warn"))
+    text, role_ = own_vote(d, changes, "not cast", "not cast")
+    yours.append((text, f"{role_} bold" if d.your_vote else role_))
     if d.may_vote:
         yours.append((f"  {d.may_vote}", "dim"))
-    elif d.state == "open":
+    elif d.state == "open" and changes:
         yours.append(("  v changes it" if d.your_vote else "  v votes", "dim"))
     pairs: list[tuple[str, Line | str]] = [
         ("State", state),
@@ -170,7 +196,8 @@ class DecisionsPane(Pane):
         grid = self.query_one("#de-list", Grid)
         count = sum(d.state == "open" for d in ordered)
         grid.caption = f"Decisions · {count} open" if count else "Decisions"
-        grid.show([decision_row(d, glyphs, self.now, age) for d in ordered])
+        changes = not self.console.why_unchanged()
+        grid.show([decision_row(d, glyphs, self.now, age, changes) for d in ordered])
         grid.retitle()
         self._detail()
 
@@ -180,7 +207,8 @@ class DecisionsPane(Pane):
         glyphs, age = self.console.look.glyphs, self.store.age_s("decisions")
         sheet.caption = f"Decision {decision.id}" if decision else "Decision"
         sheet.copy = decision.id if decision else ""
-        sheet.show(lambda width: decision_lines(decision, width, glyphs, age) if decision else [])
+        changes = not self.console.why_unchanged()
+        sheet.show(lambda width: decision_lines(decision, width, glyphs, age, changes) if decision else [])
         sheet.retitle()
 
     @on(Viewport.Moved)
@@ -195,7 +223,7 @@ class DecisionsPane(Pane):
 
     def open_at(self, argument: str) -> None:
         """Put the cursor on a decision."""
-        self.query_one("#de-list", Grid).choose(argument)
+        self.choose(self.query_one("#de-list", Grid), argument)
 
     def back(self) -> bool:
         self.query_one("#de-list", Grid).focus()
@@ -208,17 +236,23 @@ class DecisionsPane(Pane):
         if decision is None:
             self.console.say("There is no decision to vote on. p proposes one.", "warning")
         else:
-            self.app.push_screen(VoteCard(decision.id))
+            self.console.open_modal(VoteCard(decision.id))
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.chosen.id) if self.chosen else ""
+
+    def why_not(self, action: str) -> str:
+        chosen, status = self.chosen, self.store.status
+        if action != "withdraw" or chosen is None or status is None:
+            return ""
+        if chosen.state not in ("open", "closing"):
+            return f"“{one_line(chosen.title)}” is {words_of(chosen.state)}; it can't be withdrawn any more."
+        mine = chosen.proposer_peer == status.peer_id
+        return "" if mine else f"Only {chosen.proposer} can withdraw this proposal."
 
     def do_withdraw(self, _argument: str = "") -> None:
-        from chorus_hap.wizard.dialogs import Confirm
-
         decision = self.chosen
-        status = self.store.status
-        if decision is None or status is None:
-            return
-        if decision.proposer_peer != status.peer_id:
-            self.console.say(f"Only {decision.proposer} can withdraw this proposal.", "warning")
+        if decision is None:
             return
 
         async def job() -> None:
@@ -227,5 +261,4 @@ class DecisionsPane(Pane):
             )
             self.console.say(f"Withdrew “{decision.title}”.")
 
-        question = f"Withdraw “{one_line(decision.title)}” ({plural(sum(decision.tally.values()), 'vote')} so far)?"
-        self.app.push_screen(Confirm(question, "withdraw"), lambda yes: self.work(job) if yes else None)
+        self.work(job)

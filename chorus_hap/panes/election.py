@@ -12,6 +12,7 @@ from textual.containers import Container
 from agent_core.shapes import SCORE_WEIGHTS, CertificateCheck, Election, VoterInfo
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import meter
 from chorus_hap.widgets.grid import Column, Grid, Row
@@ -230,7 +231,7 @@ class ElectionPane(Pane):
             self.do_certify()
         elif event.view.id == "el-voters" and voter is not None:
             title = f"Score of {voter.agent_id}, as reckoned here"
-            self.console.push_screen(Reader(title, lambda width: score_lines(voter, width, glyphs)))
+            self.console.open_modal(Reader(title, lambda width: score_lines(voter, width, glyphs)))
 
     def do_certify(self, _argument: str = "") -> None:
         """Check the certificate of the term the cursor is on, or of the last known leader's."""
@@ -245,11 +246,14 @@ class ElectionPane(Pane):
 
         async def job() -> None:
             found = await self.ask("election.verify", CertificateCheck, term=term)
-            self.console.push_screen(
+            self.console.open_modal(
                 Reader(f"Certificate of term {term}", lambda width: certificate_lines(found, width, glyphs))
             )
 
         self.work(job)
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, "")
 
     def do_trigger(self, _argument: str = "") -> None:
         async def job() -> None:

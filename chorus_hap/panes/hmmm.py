@@ -169,6 +169,7 @@ class HmmmPane(Pane):
     slices: ClassVar[frozenset[str]] = frozenset({"rooms"})
     room_id: str = ""
     _wanted_message: str = ""
+    _missing_told = False
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -219,8 +220,13 @@ class HmmmPane(Pane):
         fresh = thread.total() == 0
         thread.show(thread_blocks(view, glyphs) if view else [], to_end=fresh)
         thread.retitle()
-        if self._wanted_message and thread.choose(self._wanted_message):
-            self._wanted_message = ""
+        if self._wanted_message and view is not None:
+            known = any(message.id == self._wanted_message for message in view.messages)
+            if not known and not self._missing_told:
+                self._missing_told = True
+                self.console.say(f"Message {self._wanted_message} is not among those shown here (yet).", "warning")
+            if known and self.choose(thread, self._wanted_message):
+                self._wanted_message = ""
         self._detail()
 
     def _detail(self) -> None:
@@ -233,7 +239,7 @@ class HmmmPane(Pane):
 
     def open_room(self, room: str, message: str = "") -> None:
         """Watch a room and show its messages."""
-        self._wanted_message = message
+        self._wanted_message, self._missing_told = message, False
         if not room or room == self.room_id:
             self.sync()
             return
@@ -251,9 +257,9 @@ class HmmmPane(Pane):
         self.sync()
 
     def open_at(self, argument: str) -> None:
-        """Open a argument, or ``argument/message``."""
+        """Open a room, or ``room/message``."""
         name, _, message = argument.partition("/")
-        self.query_one("#hm-rooms", Grid).choose(name)
+        self.choose(self.query_one("#hm-rooms", Grid), name)
         self.open_room(name, message)
         self.query_one("#hm-thread", Blocks).focus()
 
@@ -279,7 +285,7 @@ class HmmmPane(Pane):
         message, room, glyphs = self.message, self.opened, self.console.look.glyphs
         if message is not None:
             stances = room.stances.get(message.id) if room else None
-            self.app.push_screen(
+            self.console.open_modal(
                 Reader(
                     f"{cut(message.author, 20)} in {message.room}",
                     lambda width: message_lines(message, stances, width, glyphs),
@@ -299,6 +305,6 @@ class HmmmPane(Pane):
         if message is None or view is None:
             self.console.say("Choose the message to reply to first; enter on a room shows its messages.", "warning")
             return
-        self.app.push_screen(
+        self.console.open_modal(
             Compose(Start(room=message.room or self.room_id, reply_to=message.id, seen=view.room.messages))
         )

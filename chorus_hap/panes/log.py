@@ -10,8 +10,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agent_core.shapes import LogEntry, MemberInfo
+from agent_core.shapes import LogEntry
+from chorus_hap.names import Names
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.stream import StreamView
@@ -20,12 +22,11 @@ from chorus_hap.widgets.viewport import Viewport
 _FAMILY_ROLES = {"hmmm": "accent", "decision": "warn", "ucxl": "good", "act": "you", "feed": "dim", "member": "dim"}
 
 
-def named(entries: Iterable[LogEntry], members: Iterable[MemberInfo]) -> list[LogEntry]:
-    """Entries with their authors' names as the roster has them now: an entry may have come before its author was known."""
-    names = {m.peer_id: m.agent_id for m in members}
+def named(entries: Iterable[LogEntry], names: Names) -> list[LogEntry]:
+    """Entries with the names that members have now: an entry may have come before whom it names was known."""
     return [
-        msgspec.structs.replace(e, author=names[e.key.partition("/")[0]])
-        if e.author.startswith("…") and e.key.partition("/")[0] in names
+        msgspec.structs.replace(e, author=names(e.author), text=names(e.text))
+        if "…" in e.author or "…" in e.text
         else e
         for e in entries
     ]
@@ -79,7 +80,7 @@ class LogPane(Pane):
     """The stream of entries, and where there is room the one at the cursor."""
 
     name_: ClassVar[str] = "log"
-    slices: ClassVar[frozenset[str]] = frozenset({"log"})
+    slices: ClassVar[frozenset[str]] = frozenset({"log", "members"})
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -93,8 +94,10 @@ class LogPane(Pane):
             )
             yield Sheet("Entry", empty="The entry at the cursor.", id="lo-detail")
 
+    _named_by = 0  # what the names on the screen are from
+
     def _named(self, entry: LogEntry) -> LogEntry:
-        return named([entry], self.store.items("members"))[0] if entry.author.startswith("…") else entry
+        return named([entry], self.console.names)[0]
 
     @property
     def stream(self) -> StreamView:
@@ -104,6 +107,9 @@ class LogPane(Pane):
         status = self.store.status
         self.stream.note = f"{status.entries} entries held" if status else ""
         self.stream.pull()
+        if self._named_by != self.console.names.revision:
+            self._named_by = self.console.names.revision
+            self.stream.refresh()
         self._detail()
 
     def _detail(self) -> None:
@@ -122,13 +128,16 @@ class LogPane(Pane):
 
         entry = self.stream.item
         if entry is not None:
-            self.app.push_screen(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
+            self.console.open_modal(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()
 
     def do_follow(self, _argument: str = "") -> None:
         self.stream.toggle_follow()
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.stream.item.key) if self.stream.item is not None else ""
 
     def do_purge(self, _argument: str = "") -> None:
         entry = self.stream.item

@@ -11,7 +11,8 @@ from textual.app import ComposeResult
 
 from agent_core.shapes import MemberInfo, PeerInfo, Ticket, WaitingInfo
 from chorus_hap.panes.base import Pane
-from chorus_hap.panes.newcomers import decide_on, newcomer, ticket_lines, waiting_name
+from chorus_hap.panes.newcomers import decide_on, newcomer, ticket_lines
+from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.lines import Line, ago, facts, one_line, plural, short, since, wrap
@@ -228,10 +229,12 @@ class MembersPane(Pane):
         self._detail()
 
     def open_at(self, argument: str) -> None:
-        """``live`` shows the connections."""
+        """``live`` shows the connections, a peer id its row in the roster."""
         self.live = argument == "live"
         self._arrange()
         self.sync()
+        if argument and not self.live:
+            self.choose(self.query_one("#me-roster", Grid), argument)
         self.grid.focus()
 
     def _newcomer(self) -> str:
@@ -239,10 +242,10 @@ class MembersPane(Pane):
 
     def subject(self, action: str) -> str:
         if action in ("approve", "refuse"):
-            return waiting_name(self.store, self._newcomer())
+            return subject(self.store, action, self._newcomer())
         key = self.grid.key
-        member = next((m for m in self.store.items("members") if m.peer_id == key), None)
-        return f"{member.agent_id} (…{key[-6:]})" if member is not None else ""
+        known = any(m.peer_id == key for m in self.store.items("members"))
+        return subject(self.store, action, key) if known else ""
 
     def do_approve(self, _argument: str = "") -> None:
         decide_on(self, "approve", self._newcomer())
@@ -266,8 +269,8 @@ class MembersPane(Pane):
         async def job() -> None:
             ticket = await self.ask("members.invite", Ticket)
             policy = self.store.status.policy if self.store.status else ""
-            self.console.push_screen(
-                Reader("A ticket for one newcomer", ticket_lines(ticket, policy), copy=ticket.token)
+            self.console.open_modal(
+                Reader("A ticket for one newcomer", ticket_lines(ticket, policy, self.console.here), copy=ticket.token)
             )
 
         self.work(job)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from agent_core.shapes import RosterDone, Ticket, WaitingInfo
+from agent_core.shapes import RosterDone, Ticket
 from chorus_hap.panes.base import Pane
 from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, clock, wrap
@@ -14,13 +14,6 @@ def newcomer(store: Store, selected: str) -> str:
     """The peer id of the newcomer that is meant: the selected one, or the only one there is."""
     waiting = [w.peer_id for w in store.items("waiting")]
     return selected if selected in waiting else waiting[0] if len(waiting) == 1 else ""
-
-
-def waiting_name(store: Store, peer_id: str) -> str:
-    """A newcomer's name with the end of its peer id; empty if it doesn't wait."""
-    waiting: Sequence[WaitingInfo] = store.items("waiting")
-    who = next((w for w in waiting if w.peer_id == peer_id), None)
-    return f"{who.agent_id} (…{peer_id[-6:]})" if who is not None else ""
 
 
 def decide_on(pane: Pane, verb: str, peer_id: str) -> None:
@@ -36,7 +29,7 @@ def decide_on(pane: Pane, verb: str, peer_id: str) -> None:
     pane.work(job)
 
 
-def ticket_lines(ticket: Ticket, policy: str = "") -> Callable[[int], list[Line]]:
+def ticket_lines(ticket: Ticket, policy: str = "", here: Callable[[str], str] = str) -> Callable[[int], list[Line]]:
     """The page that shows a ticket."""
 
     def build(width: int) -> list[Line]:
@@ -47,7 +40,9 @@ def ticket_lines(ticket: Ticket, policy: str = "") -> Callable[[int], list[Line]
         size = max(20, width - 2)
         lines += [[(ticket.token[at : at + size], "accent")] for at in range(0, len(ticket.token), size)]
         lines += [[], [("y copies it. On the new machine, with TICKET in its place:", "dim")]]
-        lines += [[("  chorus-hap --ticket TICKET", "text")], [("  chorus-hap --daemon --ticket TICKET", "text")]]
+        lines += [
+            [("  " + here(f"chorus-hap {words}"), "text")] for words in ("--ticket TICKET", "--daemon --ticket TICKET")
+        ]
         told = ["A new console asks for it on its first screen, too."]
         if policy == "open":
             told.append(

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 
-from agent_core.shapes import Attention, Decision, LogEntry, Room, Status
+from agent_core.shapes import Attention, Decision, LogEntry, Room
 from chorus_hap.panes.attention import attention_rows, open_target
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.decisions import own_vote
 from chorus_hap.panes.log import named
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import tally_bar
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, ago, clock, cut, facts, one_line, plural, short, since, wrap
+from chorus_hap.widgets.keys import key_lines
+from chorus_hap.widgets.lines import Line, ago, clock, cut, facts, one_line, plural, short, since, wrap, wrap_spans
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.words import leader_words, state_span, still_works, voters_words
 
 
-def second_node_command(status: Status) -> str:
-    """The exact command that brings a second node to a cluster of one on this machine."""
-    address = next((a for a in status.addresses if "/p2p/" in a), status.addresses[0] if status.addresses else "")
-    words = ["chorus-hap", "--daemon", "--home", "~/chorus-second", "--agent-id", "agent-second"]
-    if status.network and status.network != "chorus":
-        words += ["--network", status.network]
-    if address:
-        words += ["--bootstrap", address]
-    return " ".join(w if w.startswith("~/") else shlex.quote(w) for w in [*words, "--set", "p2p.port=0"])
-
-
-def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
-    """The facts of this node and its cluster."""
+def cluster_lines(store: Store, width: int, glyphs: Glyphs, here: Callable[[str], str] = str) -> list[Line]:
+    """The facts of this node and its cluster; ``here`` names the commands in its notes as they can be given."""
     status = store.status
     if status is None:
         reason = store.connection.reason
@@ -67,26 +58,32 @@ def cluster_lines(store: Store, width: int, glyphs: Glyphs) -> list[Line]:
     # Troubles come first: on a small terminal the rest may be below the edge, and most of it is in the status line.
     # All but the first is one line each: in full it is beside this, under what waits.
     gone = status.notes[:1] if status.stage in ("revoked", "evicted") else ()
-    told = [(minority, "warn")] if minority else [(gone[0], "bad")] if gone else []
+    told = [(minority, "warn")] if minority else [(here(gone[0]), "bad")] if gone else []
     lines: list[Line] = [[(part, role)] for text, role in told for part in wrap(text, max(20, width - 2))]
-    lines += [[(cut(one_line(note), max(20, width - 2)), "warn")] for note in status.notes[len(gone) :][:3]]
+    lines += [[(cut(here(one_line(note)), max(20, width - 2)), "warn")] for note in status.notes[len(gone) :][:3]]
     lines += [[(cut(doing.text, max(20, width - 2)), "accent")] for doing in status.underway]
     lines += facts(pairs, 11, width)
     lines.append([("Home       ", "dim"), (status.home, "dim"), (f"  {status.mode}", "dim")])
     return lines
 
 
-def lone_lines(status: Status, width: int) -> list[Line]:
-    """What to do as a cluster of one."""
+def lone_lines(command: str, width: int, changes: bool = True) -> list[Line]:
+    """What to do as a cluster of one.
+
+    Args:
+        command: what brings a second node.
+        changes: whether anything may be written from here now.
+    """
     lines: list[Line] = [
         [("You are a cluster of one and its leader. Bring a second node:", "text bold")],
         [],
     ]
-    lines += [[("  " + part, "accent")] for part in wrap(second_node_command(status), max(20, width - 4))]
-    lines += [[], [("y", "accent bold"), (" copies it. Messages, decisions and versions all work alone, too:", "dim")]]
-    lines += [
-        [("n", "accent bold"), (" writes the first message   ", "dim"), ("p", "accent bold"), (" proposes a decision   ", "dim"), ("7", "accent bold"), (" keeps a text", "dim")]
-    ]  # fmt: skip
+    lines += [[("  " + part, "accent")] for part in wrap(command, max(20, width - 2))]
+    also = " Messages, decisions and versions all work alone, too:" if changes else ""
+    lines += [[], *wrap_spans([("y", "accent bold"), (" copies it." + also, "dim")], width)]
+    if changes:
+        keys = (("n", "writes the first message"), ("p", "proposes a decision"), ("7", "keeps a text"))
+        lines += key_lines(keys, width)
     return lines
 
 
@@ -103,7 +100,7 @@ def recent_lines(entries: list[LogEntry], width: int) -> list[Line]:
     ]
 
 
-def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs) -> list[Row]:
+def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs, changes: bool = True) -> list[Row]:
     """Open decisions, briefly."""
     rows = []
     for d in decisions:
@@ -117,7 +114,7 @@ def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs) -> list[Row]:
                         (one_line(d.title), "text"),
                         bar,
                         (left, "dim"),
-                        (d.your_vote or "not yet", "dim" if d.your_vote else "warn"),
+                        own_vote(d, changes, "not yet", glyphs.dash),
                     ),
                 )
             )
@@ -134,7 +131,7 @@ class OverviewPane(Pane):
     """The first page."""
 
     name_: ClassVar[str] = "overview"
-    slices: ClassVar[frozenset[str]] = frozenset({"status", "attention", "log", "decisions", "rooms"})
+    slices: ClassVar[frozenset[str]] = frozenset({"status", "attention", "log", "decisions", "rooms", "members"})
     ticks: ClassVar[bool] = True
 
     def compose(self) -> ComposeResult:
@@ -166,25 +163,28 @@ class OverviewPane(Pane):
         store, glyphs = self.store, self.console.look.glyphs
         status = store.status
         cluster = self.query_one("#ov-cluster", Sheet)
-        cluster.show(lambda width: cluster_lines(store, width, glyphs))
+        lone = status is not None and status.lone and not status.offline
+        self.set_class(lone, "-lone")
+        cluster.show(lambda width: cluster_lines(store, width, glyphs, self.console.here))
         cluster.copy = status.addresses[0] if status and status.addresses else ""
         attention: tuple[Attention, ...] = store.items("attention")  # type: ignore[assignment]
         box = self.query_one("#ov-attention", Grid)
         box.caption = f"Waiting for you · {len(attention)}" if attention else "Waiting for you"
-        box.show(attention_rows(attention, glyphs, self.now))
+        box.show(attention_rows(attention, glyphs, self.now, self.console.here))
         box.retitle()
-        self.query_one("#ov-plenum", Grid).show(decision_rows(store.items("decisions"), glyphs))  # type: ignore[arg-type]
+        changes = not self.console.why_unchanged()
+        self.query_one("#ov-plenum", Grid).show(decision_rows(store.items("decisions"), glyphs, changes))  # type: ignore[arg-type]
         self.query_one("#ov-rooms", Grid).show(room_rows(store.items("rooms"), self.now))  # type: ignore[arg-type]
         news = self.query_one("#ov-log", Sheet)
-        if status is not None and status.lone and not status.offline:
+        if status is not None and lone:
             news.caption = "A cluster of one"
-            news.copy = second_node_command(status)
-            news.show(lambda width: lone_lines(status, width))
+            command = news.copy = self.console.program.second_node(status.addresses, status.network)
+            news.show(lambda width: lone_lines(command, width, changes))
         else:
             news.caption, news.copy = "Just now", ""
             entries = [entry for _, entry in store.ring("log").since(store.ring("log").total - 60)]
             # by what authors say of the time: feeds that arrive late would else stand before what is new
-            entries = sorted(named(entries, store.items("members")), key=lambda e: e.at)
+            entries = sorted(named(entries, self.console.names), key=lambda e: e.at)
             entries = [e for e in entries if e.type != "act.commit"]  # the act itself is told
             news.show(lambda width: recent_lines(entries, width))
         news.retitle()
@@ -195,7 +195,7 @@ class OverviewPane(Pane):
     def do_copy(self, _argument: str = "") -> None:
         status = self.store.status
         if status is not None and status.lone:
-            self.app.copy_to_clipboard(second_node_command(status))
+            self.app.copy_to_clipboard(self.console.program.second_node(status.addresses, status.network))
             self.console.say("Copied the command for a second node.")
         else:
             self.console.everywhere.do_copy()

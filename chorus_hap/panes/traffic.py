@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -76,8 +77,13 @@ class TrafficPane(Pane):
     """The stream, and where there is room the message at the cursor."""
 
     name_: ClassVar[str] = "traffic"
-    slices: ClassVar[frozenset[str]] = frozenset({"traffic"})
+    slices: ClassVar[frozenset[str]] = frozenset({"traffic", "members"})
     ticks: ClassVar[bool] = True
+
+    def _named(self, item: Traffic) -> Traffic:
+        """A message with the names that members have now: it may have passed before its sender was known."""
+        names = self.console.names
+        return msgspec.structs.replace(item, sender=names(item.sender), text=names(item.text))
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,8 +95,8 @@ class TrafficPane(Pane):
             yield StreamView(
                 "Traffic",
                 lambda: self.store.ring("traffic"),
-                lambda item, width: traffic_line(item, width, self.console.look.glyphs),
-                traffic_fields,
+                lambda item, width: traffic_line(self._named(item), width, self.console.look.glyphs),
+                lambda item: traffic_fields(self._named(item)),
                 empty="Messages of the mesh pass here, also the refused ones with the reason. None has passed yet.",
                 id="tr-stream",
             )
@@ -121,7 +127,7 @@ class TrafficPane(Pane):
         item: Any = self.stream.item
         sheet = self.query_one("#tr-detail", Sheet)
         sheet.copy = item.raw if item is not None else ""
-        sheet.show(lambda width: traffic_detail(item, width) if item is not None else [])
+        sheet.show(lambda width: traffic_detail(self._named(item), width) if item is not None else [])
 
     @on(Viewport.Moved)
     def _moved(self) -> None:
@@ -133,7 +139,9 @@ class TrafficPane(Pane):
 
         item = self.stream.item
         if item is not None:
-            self.app.push_screen(Reader(item.type, lambda width: traffic_detail(item, width), item.raw or item.text))
+            self.console.open_modal(
+                Reader(item.type, lambda width: traffic_detail(self._named(item), width), item.raw or item.text)
+            )
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()

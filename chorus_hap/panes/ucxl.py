@@ -16,8 +16,9 @@ from textual import on
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container
 
-from agent_core.errors import ChorusError, Unavailable
+from agent_core.errors import ChorusError, InvalidInput, Unavailable
 from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
+from agent_core.ucxl.address import parse_place
 from chorus_hap.panes.addresses import (
     body_of,
     content_lines,
@@ -29,6 +30,7 @@ from chorus_hap.panes.addresses import (
     why_not_edited,
 )
 from chorus_hap.panes.base import Pane
+from chorus_hap.subjects import subject
 from chorus_hap.widgets.grid import Column, Grid
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
@@ -141,7 +143,10 @@ class UcxlPane(Pane):
         decisions = self.store.items("decisions")
         key = self.console.registry.shown_key("follow_link")
         sheet.show(
-            lambda width: content_lines(content, width, glyphs, decisions, key) if content else [], keep_scroll=False
+            lambda width: (
+                content_lines(content, width, glyphs, decisions, key, self.console.program) if content else []
+            ),
+            keep_scroll=False,
         )
         sheet.retitle()
 
@@ -167,10 +172,10 @@ class UcxlPane(Pane):
             self.query_one("#uc-content", Sheet).focus()
 
     def open_at(self, argument: str) -> None:
-        """Put the cursor on an argument."""
+        """Put the cursor on an address."""
         self._shut.clear()
         self.sync()
-        self.query_one("#uc-tree", Grid).choose(argument)
+        self.choose(self.query_one("#uc-tree", Grid), argument)
 
     def back(self) -> bool:
         self.query_one("#uc-tree", Grid).focus()
@@ -224,8 +229,8 @@ class UcxlPane(Pane):
             return
         status = self.store.status
         start = f"ucxl://{status.agent_id}:{status.role}@project:task/path.md" if status else "ucxl://"
-        self.app.push_screen(
-            Ask("A new address", "agent:role@project:task/path", start),
+        self.console.open_modal(
+            Ask("A new address", "agent:role@project:task/path", start, _no_address),
             lambda address: self._edit(address, "", "none") if address else None,
         )
 
@@ -268,7 +273,10 @@ class UcxlPane(Pane):
                 if number is not None:
                     self.console.go(links[number].pane, links[number].target)
 
-            self.app.push_screen(Pick("Go where?", [link.label for link in links]), picked)
+            self.console.open_modal(Pick("Go where?", [link.label for link in links]), picked)
+
+    def subject(self, action: str) -> str:
+        return subject(self.store, action, self.info.address) if self.info else ""
 
     def do_delete(self, _argument: str = "") -> None:
         info = self.info
@@ -283,6 +291,15 @@ class UcxlPane(Pane):
             self.console.say("Deleted; its history stays.")
 
         self.work(job)
+
+
+def _no_address(text: str) -> str:
+    """Why this can't be an address; empty when it can."""
+    try:
+        parse_place(text)
+    except InvalidInput as error:
+        return str(error)
+    return ""
 
 
 def edit_text(app: Any, text: str, suffix: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -140,17 +140,21 @@ class Note(Painted):
     def __init__(self, builder: Builder, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._builder = builder
+        self._shown: list[Line] = []  # what was painted last
 
-    def show(self, builder: Builder | None = None) -> None:
-        """Build anew."""
-        if builder is not None:
-            self._builder = builder
-        self.refresh(layout=True)
+    def again(self) -> None:
+        """Build anew; it is painted only where that says something else."""
+        if self._builder(self.size.width or self.app.size.width) != self._shown:
+            self.refresh(layout=True)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return len(self._builder(width))
+        lines = self._builder(width)
+        if not lines:
+            self._shown = []  # nothing is painted then
+        return len(lines)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        lines: list[Any] = self._builder(width)
-        return self.strip(lines[y] if y < len(lines) else [], width)
+        if y == 0:
+            self._shown = self._builder(width)
+        return self.strip(self._shown[y] if y < len(self._shown) else [], width)

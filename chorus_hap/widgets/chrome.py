@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
@@ -10,7 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from chorus_hap.actions import PANES, Registry
+from chorus_hap.actions import PANES, Registry, Situation
+from chorus_hap.commands import common
 from chorus_hap.filter import History
 from chorus_hap.store import Store
 from chorus_hap.widgets.lines import Line, width_of
@@ -76,27 +78,42 @@ class Tabs(Bar):
 class Banner(Bar):
     """Whose voice this is, on an agent's home."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, may_change: Callable[[], bool]) -> None:
         super().__init__(id="banner")
         self._store = store
+        self._may_change = may_change
 
     def line(self, width: int) -> Line:
         status = self._store.status
         name = status.agent_id if status else "an agent"
-        return [(f" {self.glyphs.warn} you speak as {name} (agent)", "warn bold"), ("   :speak allows changes", "dim")]
+        allow = "" if self._may_change() or not self.may_allow else "   :speak allows changes"
+        return [(f" {self.glyphs.warn} you speak as {name} (agent)", "warn bold"), (allow, "dim")]
+
+    may_allow = True  #: whether the person may allow it: not on a console that was started read-only
 
 
 class Footer(Bar):
-    """The pane's six main keys."""
+    """The pane's six main keys, as far as they do something now."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, situation: Callable[[], Situation]) -> None:
         super().__init__(id="footer")
         self._registry = registry
+        self._situation = situation
+        self._shown: list[tuple[str, str]] = []
         self.pane = "overview"
+
+    def again(self) -> None:
+        """What can be done may have changed."""
+        if self._keys() != self._shown:
+            self.refresh()
+
+    def _keys(self) -> list[tuple[str, str]]:
+        now = replace(self._situation(), pane=self.pane)
+        return self._registry.footer(self.pane, now)
 
     def line(self, width: int) -> Line:
         line: Line = [(" ", "")]
-        keys = self._registry.footer(self.pane)
+        keys = self._shown = self._keys()
         used = sum(len(k) + len(w) + 1 for k, w in keys) + 2
         gap = " " * max(1, min(3, (width - used) // max(1, len(keys))))
         for key, word in keys:
@@ -111,10 +128,15 @@ class Prompt(Input):
         Binding("escape", "leave", show=False),
         Binding("up", "older", show=False),
         Binding("down", "newer", show=False),
+        Binding("tab", "complete(1)", show=False),
+        Binding("shift+tab", "complete(-1)", show=False),
     ]
 
     class Left(Message):
         """The line was left."""
+
+    class Hidden(Message):
+        """The keys went elsewhere, by the mouse."""
 
     class Ahead(Message):
         """A key that was typed before the line, already left by enter, gave the keys away."""
@@ -127,6 +149,8 @@ class Prompt(Input):
         super().__init__(id="prompt", compact=True)
         self.done = False
         self.mode = "filter"
+        self.complete: Callable[[str], list[str]] = lambda _line: []
+        self._cycle: list[str] = []
         self.histories = {"filter": History(), "command": History()}
 
     async def _on_key(self, event: events.Key) -> None:
@@ -142,9 +166,43 @@ class Prompt(Input):
         else:
             await super()._on_key(event)
 
+    def on_blur(self) -> None:
+        if not self.done and self.app.app_focus:
+            self.histories[self.mode].add(self.value)
+            self.post_message(self.Hidden())
+
     def action_leave(self) -> None:
+        self.done = True
         self.histories[self.mode].add(self.value)
         self.post_message(self.Left())
+
+    def action_complete(self, by: int) -> None:
+        """As much of the last word as is certain; pressed again, the words it can be, one after the other."""
+        if self._cycle and self.value.removesuffix(" ") in self._cycle:
+            at = self._cycle.index(self.value.removesuffix(" ")) + by
+            self._set(self._cycle[at % len(self._cycle)])
+            return
+        found = self.complete(self.value) if self.mode == "command" else []
+        longer = common(found)
+        if len(found) == 1:
+            self._set(found[0] + " ")
+        elif len(longer) > len(self.value):
+            self._set(longer)
+        elif found:
+            self._cycle = found
+            self._set(found[0 if by > 0 else -1])
+        self.post_message(self.Completing([line.split(" ")[-1] for line in found]))
+
+    class Completing(Message):
+        """These are the words that the last one can be."""
+
+        def __init__(self, words: list[str]) -> None:
+            super().__init__()
+            self.words = words
+
+    def _set(self, line: str) -> None:
+        self.value = line
+        self.cursor_position = len(line)
 
     def action_older(self) -> None:
         older = self.histories[self.mode].older()

@@ -217,6 +217,11 @@ def size(count: int) -> str:
     return f"{value:.0f} GB"
 
 
+def words_of(name: str) -> str:
+    """A name of the protocol as words: ``no_quorum`` is no quorum."""
+    return name.replace("_", " ")
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """``1 voter``, ``2 voters``."""
     return f"{count} {one if count == 1 else many or one + 's'}"

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static, TextArea
 
 from agent_core.errors import ChorusError
-from agent_core.shapes import AddressInfo, Finding, Posted, RoomView
-from chorus_hap.widgets.choice import Choice
+from agent_core.shapes import AddressInfo, Message, Posted, RoomView
+from chorus_hap.widgets.choice import Choice, Note
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import clock, one_line, plural
+from chorus_hap.widgets.keys import Field
+from chorus_hap.widgets.lines import Line, clock, one_line, plural
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
 from chorus_hap.wizard.cite import Cite
 from chorus_hap.wizard.drafts import Draft, Start, discard, load, save
+from chorus_hap.wizard.modal import Checked
 from chorus_hap.wizard.review import (
     SAYINGS,
     STEPS,
+    answered_lines,
     checks_caption,
     finding_lines,
     member_choices,
@@ -36,17 +38,14 @@ from chorus_hap.wizard.review import (
     review_lines,
     room_choices,
     thread_rows,
+    undone_in,
     value_of,
 )
 
-if TYPE_CHECKING:
-    from chorus_hap.app import ConsoleApp
-
-_CHECK_AFTER_S = 0.3
 _SAVE_AFTER_S = 0.4
 
 
-class Compose(Screen[None]):
+class Compose(Checked[None]):
     """The wizard."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -63,15 +62,11 @@ class Compose(Screen[None]):
         super().__init__()
         self.start = start
         self.step = "say"
-        self.findings: tuple[Finding, ...] = ()
+        self.draft = Draft(op_id="")  # until the one on disk is read
         self.view: RoomView | None = None
         self.taken_up = ""
         self._delays: dict[str, Timer] = {}
         self._sending = False
-
-    @property
-    def console(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -89,7 +84,7 @@ class Compose(Screen[None]):
                         classes="question",
                         markup=False,
                     )
-                    yield Input(id="co-room", compact=True, placeholder="issue id", select_on_focus=False)
+                    yield Field(id="co-room", placeholder="issue id")
                     yield Grid(
                         "Rooms",
                         [Column("", 18), Column("", 0), Column("", 5, right=True)],
@@ -104,21 +99,63 @@ class Compose(Screen[None]):
                         classes="question",
                         markup=False,
                     )
-                    yield Input(
-                        id="co-mentions",
-                        compact=True,
-                        placeholder="agents, roles, expertise, separated by commas",
-                        select_on_focus=False,
-                    )
+                    yield Field(id="co-mentions", placeholder="agents, roles, expertise, separated by commas")
                     yield Grid("Members · space names one", [Column("", 0), Column("", 14), Column("", 8)], header=False, empty="Nobody else is a member yet.", id="co-members")  # fmt: skip
                 with Container(id="co-body", classes="step"):
+                    yield Note(self._answered, id="co-answered")
                     with Container(id="co-editors"):
                         yield TextArea(id="co-text", soft_wrap=True, tab_behavior="focus")
                         yield Sheet("Preview", empty="Markdown shows here as you type.", id="co-preview")
                     yield Sheet("Checks", empty="No secret found. ^k cites an address.", id="co-findings")
                 with Container(id="co-review", classes="step"):
                     yield Sheet("What is signed and sent", id="co-exact")
-            yield Static("", id="co-keys", classes="form-keys", markup=False)
+            with Container(classes="form-keys"):
+                yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        if self.query("#co-rail:focus"):
+            rail = [("j k", "choose a step"), ("⏎", "go there")]
+            return [*rail, *self._onward(), ("esc", "leave, the draft stays" if not self.draft.empty else "leave")]
+        back = [("^b", "back")] if self.step != STEPS[0][0] else []
+        field = [("tab", "next field")] if self.step in ("where", "who", "body") else []
+        cite = [("^k", "cite")] if self.step in ("body", "review") else []
+        drop = [("^x", "drop citation")] if cite and self.draft.citations else []
+        return [*self._onward(), *back, *field, *cite, *drop, ("esc", "leave the field")]
+
+    def _onward(self) -> list[tuple[str, str]]:
+        """What ``ctrl+s`` does now; nothing where it can't do anything."""
+        if self.step == "review":
+            return [] if self._blocked() else [("^s", "send")]
+        missing = undone_in(self.step, self.draft)
+        word = "review" if self.step == "body" else "next"
+        return [("^s", word + (f", once {missing}" if missing else ""))]
+
+    def _blocked(self) -> str:
+        """Why it can't be sent as it stands, or not now; empty when it can."""
+        undone = next((missing for step, _ in STEPS if (missing := missing_in(step, self.draft))), "")
+        if undone or self.secret:
+            return undone or self.secret
+        now = self.console.why_unchanged()
+        return f"{now} The draft is kept." if now else ""
+
+    def again(self) -> None:
+        if self.step == "review" and self._blocked() != self._reviewed:
+            self._show_review()
+        super().again()
+
+    _reviewed = ""
+
+    def _answered(self, width: int) -> list[Line]:
+        if not self.draft.reply_to:
+            return []
+        rows = 2 if self.app.size.height < 36 else 5
+        return answered_lines(self._message(self.draft.reply_to), width, rows, self.console.look.glyphs)
+
+    def _message(self, id: str) -> Message | None:
+        """A message of the room, as far as one was loaded or is shown behind this."""
+        shown = self.console.store.value(f"room:{self.draft.room}")
+        views = (self.view, shown if isinstance(shown, RoomView) else None)
+        return next((m for view in views if view for m in view.messages if m.id == id), None)
 
     def on_mount(self) -> None:
         home = self.console.options.home
@@ -148,8 +185,8 @@ class Compose(Screen[None]):
         draft = self.draft
         say = f"{draft.intent}/{draft.stance}/{draft.weight}" if draft.intent else ""
         self.query_one("#co-sayings", Choice).chosen = say
-        self.query_one("#co-room", Input).value = draft.room
-        self.query_one("#co-mentions", Input).value = ", ".join(draft.mentions)
+        self.query_one("#co-room", Field).suggest(draft.room)
+        self.query_one("#co-mentions", Field).value = ", ".join(draft.mentions)
         self.query_one("#co-text", TextArea).load_text(draft.text)
         self._rooms()
         self._members()
@@ -192,11 +229,7 @@ class Compose(Screen[None]):
         if self.taken_up:
             title += f" · draft from {self.taken_up} taken up, ^d starts afresh"
         self.query_one("#co-title", Static).update(title)
-        follow = "send" if self.step == "review" else "next"
-        keys = f"^s {follow}   ^b back   tab next field   ^k cite   esc leave the field"
-        if self.step == "body":
-            keys = "^s review   ^b back   ^k cite   ^x drop citation   esc leave the field"
-        self.query_one("#co-keys", Static).update(keys)
+        self.again()
 
     @on(Viewport.Opened, "#co-rail")
     def _rail_opened(self, event: Viewport.Opened) -> None:
@@ -205,8 +238,6 @@ class Compose(Screen[None]):
 
     def action_next(self) -> None:
         """``ctrl+s``: the next step that isn't done, and from the review: send."""
-        if isinstance(self.app.screen, Cite):
-            return
         missing = missing_in(self.step, self.draft)
         if missing:
             self.console.say(missing, "warning")
@@ -231,9 +262,6 @@ class Compose(Screen[None]):
         rail = self.query_one("#co-rail", Grid)
         if not rail.has_focus:
             rail.focus()
-            self.query_one("#co-keys", Static).update(
-                "j k choose a step   ⏎ go there   ^s next   esc leave, the draft stays"
-            )
             return
         self._save()
         if not self.draft.empty:
@@ -255,7 +283,11 @@ class Compose(Screen[None]):
                 self._fill()
                 self.go("body" if self.start.reply_to else "say")
 
-        self.app.push_screen(Confirm("Throw this draft away?", "throw it away"), answered)
+        what = "reply" if self.draft.reply_to else "message"
+        words = plural(len(self.draft.text.split()), "word")
+        where = f" for {self.draft.room}" if self.draft.room else ""
+        question = f"Throw away the draft of this {what}{where} ({words})?"
+        self.console.open_modal(Confirm(question, "throw it away"), answered, over=self)
 
     # --- say, where, who ----------------------------------------------------------------------------------------------
 
@@ -271,8 +303,8 @@ class Compose(Screen[None]):
     def _rooms(self) -> None:
         self.query_one("#co-rooms", Grid).show(room_choices(self.console.store.items("rooms"), datetime.now(UTC)))
 
-    @on(Input.Changed, "#co-room")
-    def _room_changed(self, event: Input.Changed) -> None:
+    @on(Field.Changed, "#co-room")
+    def _room_changed(self, event: Field.Changed) -> None:
         room = event.value.strip()
         if room != self.draft.room:
             self.draft.room = room
@@ -282,15 +314,15 @@ class Compose(Screen[None]):
             self._load_room()
             self._changed()
 
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
+    @on(Field.Submitted)
+    def _submitted(self, event: Field.Submitted) -> None:
         event.stop()
         self.action_next()
 
     @on(Viewport.Opened, "#co-rooms")
     def _room_opened(self, event: Viewport.Opened) -> None:
         event.stop()
-        self.query_one("#co-room", Input).value = cast(Grid, event.view).key
+        self.query_one("#co-room", Field).suggest(cast(Grid, event.view).key)
         self.query_one("#co-threads", Grid).focus()
 
     @on(Viewport.Opened, "#co-threads")
@@ -314,6 +346,7 @@ class Compose(Screen[None]):
                 if not self.draft.seen:
                     self.draft.seen = view.room.messages
                 self._threads()
+                self.again()
 
         self.console.work(job, "compose-room")
 
@@ -333,15 +366,15 @@ class Compose(Screen[None]):
             return
         named = list(self.draft.mentions)
         named.remove(grid.key) if grid.key in named else named.append(grid.key)
-        self.query_one("#co-mentions", Input).value = ", ".join(named)
+        self.query_one("#co-mentions", Field).value = ", ".join(named)
 
     @on(Viewport.Opened, "#co-members")
     def _member_opened(self, event: Viewport.Opened) -> None:
         event.stop()
         self.action_name_member()
 
-    @on(Input.Changed, "#co-mentions")
-    def _mentions_changed(self, event: Input.Changed) -> None:
+    @on(Field.Changed, "#co-mentions")
+    def _mentions_changed(self, event: Field.Changed) -> None:
         self.draft.mentions = [m.strip() for m in event.value.split(",") if m.strip()]
         self._members()
         self._changed()
@@ -354,23 +387,21 @@ class Compose(Screen[None]):
         if text != self.draft.text:
             self.draft.text = text
             self._changed()
-            self._later("check", _CHECK_AFTER_S, self._check)
+            self.check_soon()
             self._later("preview", 0.1, self._preview)
 
     def _preview(self) -> None:
         text = self.draft.text
         self.query_one("#co-preview", Sheet).show(lambda width: prose(text, width))
 
-    def _check(self) -> None:
-        text = self.draft.text
+    def text_to_check(self) -> str:
+        return self.draft.text
 
-        async def job() -> None:
-            found = msgspec.convert(await self.console.source.call("shhh.check", {"text": text}), tuple[Finding, ...])
-            if text == self.draft.text:
-                self.findings = found
-                self._show_findings()
-
-        self.console.work(job, "compose-check")
+    def found(self) -> None:
+        self._show_findings()
+        if self.step == "review":
+            self._show_review()
+        self.again()
 
     def _show_findings(self) -> None:
         findings, citations = self.findings, list(self.draft.citations)
@@ -391,7 +422,7 @@ class Compose(Screen[None]):
                 if self.step == "review":
                     self._review()
 
-        self.app.push_screen(Cite([a.address for a in addresses if not a.deleted]), cited)
+        self.console.open_modal(Cite([a.address for a in addresses if not a.deleted]), cited, over=self)
 
     def action_uncite(self) -> None:
         if self.draft.citations:
@@ -403,6 +434,7 @@ class Compose(Screen[None]):
 
     def _review(self) -> None:
         draft = self.draft
+        self.check()
         self._show_review()
         if not draft.room or draft.room not in {r.id for r in self.console.store.items("rooms")}:
             return
@@ -419,7 +451,10 @@ class Compose(Screen[None]):
         status, glyphs = self.console.store.status, self.console.look.glyphs
         draft, findings, view = self.draft, self.findings, self.view
         name = status.agent_id if status else "you"
-        self.query_one("#co-exact", Sheet).show(lambda width: review_lines(draft, findings, view, name, width, glyphs))
+        blocked = self._reviewed = self._blocked()
+        self.query_one("#co-exact", Sheet).show(
+            lambda width: review_lines(draft, findings, view, name, width, glyphs, blocked)
+        )
 
     def _send(self) -> None:
         for step, _ in STEPS:
@@ -428,9 +463,9 @@ class Compose(Screen[None]):
                 self.console.say(missing, "warning")
                 self.go(step)
                 return
-        refusal = self.console.refusal(self.console.registry.actions["compose"])
-        if refusal:
-            self.console.say(refusal + " The draft is kept.", "warning")
+        blocked = self._blocked()
+        if blocked:
+            self.console.say(blocked, "warning")
             return
         if self._sending:
             return

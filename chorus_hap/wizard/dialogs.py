@@ -4,50 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
-from textual.screen import ModalScreen, Screen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from agent_core.errors import InvalidInput
 from agent_core.names import AGENT, NETWORK, ROLE, judged
 from agent_core.roster.warrants import from_token
 from chorus_hap.actions import PANES, Registry, key_name
 from chorus_hap.shown import clean_lines
+from chorus_hap.widgets.choice import Note
 from chorus_hap.widgets.grid import Column, Grid, Row
+from chorus_hap.widgets.keys import Field
 from chorus_hap.widgets.lines import Line, fit, wrap
 from chorus_hap.widgets.sheet import Builder, Sheet
 from chorus_hap.widgets.viewport import Viewport
+from chorus_hap.wizard.modal import Modal
+
+T = TypeVar("T")
 
 
-class Confirm(ModalScreen[bool]):
-    """One question before what can't be undone. ``y`` or enter on it; everything else is no."""
+class Dialog(Modal[T]):
+    """A small box with a question."""
+
+    gap = "  "
+
+
+class Confirm(Dialog[bool]):
+    """One question before what can't be undone. ``y`` does it; everything else is no.
+
+    Args:
+        question: what is asked; it names what would be acted on.
+        yes: the word for ``y``.
+        refusal: why it can't be done at the moment, asked for as long as the question stands; empty when it can.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", show=False),
         Binding("n,escape,q", "answer(False)", show=False),
     ]
 
-    def __init__(self, question: str, yes: str = "do it") -> None:
+    def __init__(self, question: str, yes: str = "do it", refusal: Callable[[], str] = str) -> None:
         super().__init__()
         self.question = question
         self.yes = yes
+        self.refusal = refusal
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog small"):
             yield Static(clean_lines(self.question), markup=False, classes="question")
-            yield Static(f"y  {self.yes}      n  leave it", markup=False, classes="keys")
+            yield Note(lambda width: [[(part, "warn")] for part in wrap(self.refusal(), width) if part])
+            yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        return [("n", "leave it")] if self.refusal() else [("y", self.yes), ("n", "leave it")]
 
     def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+        if not (answer and self.refusal()):
+            self.dismiss(answer)
 
 
-class Quit(ModalScreen[str]):
-    """Says what quitting does. Answers ``quit``, ``leave`` (the node goes on) or nothing."""
+class Quit(Dialog[str]):
+    """Says what quitting does. Answers ``quit``, ``leave`` (the node goes on) or nothing.
+
+    Args:
+        preview: what becomes of the node.
+        may_leave: whether it could go on without this console, asked for as long as the question stands.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,y,enter,ctrl+q,ctrl+c", "answer('quit')", show=False),
@@ -55,7 +82,7 @@ class Quit(ModalScreen[str]):
         Binding("escape,n", "answer('')", show=False),
     ]
 
-    def __init__(self, preview: str, may_leave: bool) -> None:
+    def __init__(self, preview: str, may_leave: Callable[[], bool]) -> None:
         super().__init__()
         self.preview = preview
         self.may_leave = may_leave
@@ -63,17 +90,23 @@ class Quit(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog small"):
             yield Static("Quit?", markup=False, classes="question")
-            yield Static(clean_lines(self.preview), markup=False)
-            keys = (
-                "q  quit      " + ("Q  quit and leave the node running      " if self.may_leave else "") + "esc  stay"
-            )
-            yield Static(keys, markup=False, classes="keys")
+            yield Note(lambda width: [[(part, "text")] for part in wrap(self.preview, width)])
+            yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        leave = [("Q", "quit and leave the node running")] if self.may_leave() else []
+        return [("q", "quit"), *leave, ("esc", "stay")]
+
+    def tell(self, preview: str) -> None:
+        """What becomes of the node, once it has said so."""
+        self.preview = preview
+        self.again()
 
     def action_answer(self, answer: str) -> None:
-        self.dismiss(answer if answer != "leave" or self.may_leave else "quit")
+        self.dismiss(answer if answer != "leave" or self.may_leave() else "quit")
 
 
-class Pick(ModalScreen[int]):
+class Pick(Dialog[int]):
     """One of several; answers its number, nothing when left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", show=False)]
@@ -87,7 +120,10 @@ class Pick(ModalScreen[int]):
         with Vertical(classes="dialog cite"):
             yield Static(clean_lines(self.question), markup=False, classes="question")
             yield Grid("", [Column("", 0)], header=False, id="pick")
-            yield Static("⏎  go      esc  back", markup=False, classes="keys")
+            yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        return [("⏎", "go"), ("esc", "back")]
 
     def on_mount(self) -> None:
         grid = self.query_one("#pick", Grid)
@@ -100,7 +136,7 @@ class Pick(ModalScreen[int]):
         self.dismiss(event.view.cursor)
 
 
-class Reader(ModalScreen[None]):
+class Reader(Modal[None]):
     """A page to read. ``y`` copies it whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -193,7 +229,7 @@ class FirstRun:
     ticket: str = ""
 
 
-class Setup(Screen[FirstRun]):
+class Setup(Dialog[FirstRun]):
     """The one screen of a new home: name, role, network, and a ticket. Enter accepts what stands there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -214,39 +250,55 @@ class Setup(Screen[FirstRun]):
                 "This home is new. You become a member of a mesh of agents: same protocols, same limits, signed by a key that "
                 "is made now and stays here.",
                 markup=False,
+                classes="about",
             )
             yield Static("Your name on the mesh", markup=False, classes="label")
-            yield Input(self.proposal.name, id="name", compact=True)
+            yield Field(self.proposal.name, id="name")
             yield Static("Role", markup=False, classes="label")
-            yield Input(self.proposal.role, id="role", compact=True)
+            yield Field(self.proposal.role, id="role")
             yield Static("Network (separates meshes)", markup=False, classes="label")
-            yield Input(self.proposal.network, id="network", compact=True)
+            yield Field(self.proposal.network, id="network")
             yield Static("Ticket, if somebody invited you", markup=False, classes="label")
-            yield Input(self.proposal.ticket, id="ticket", compact=True, password=True)
+            yield Field(self.proposal.ticket, id="ticket", password=True)
             yield Static(f"Home: {self.home}", markup=False, classes="hint")
-            yield Static("", id="problem", markup=False, classes="problem")
-            yield Static(
-                "⏎  start    tab  next field    esc  leave, nothing is made",
-                markup=False,
-                classes="keys",
-            )
+            yield Note(lambda width: [[(part, "bad")] for part in wrap(self._read()[1], width) if part])
+            yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        start = [] if self._read()[1] else [("⏎", "start")]
+        return [*start, ("tab", "next field"), ("esc", "leave, nothing is made")]
 
     def on_mount(self) -> None:
-        self.query_one("#name", Input).focus()
+        self.query_one("#name", Field).focus()
 
-    def on_input_submitted(self) -> None:
+    @on(Field.Changed)
+    def _typed(self) -> None:
+        self.again()
+
+    @on(Field.Submitted)
+    def _submitted(self) -> None:
         self.action_accept()
 
-    def action_accept(self) -> None:
-        name, role, network = (self.query_one(f"#{i}", Input).value.strip() for i in ("name", "role", "network"))
-        problem = self.query_one("#problem", Static)
-        ticket = self.query_one("#ticket", Input).value.strip()
+    def _read(self) -> tuple[FirstRun | None, str]:
+        """What stands in the fields, or why it can't be."""
+        found = {name: field.value.strip() for name in _FIELDS for field in self.query(f"#{name}").results(Field)}
+        if len(found) < len(_FIELDS):
+            return None, ""  # they aren't there yet
+        ticket = found["ticket"]
         try:
-            name, role, network = judged(name, AGENT), judged(role, ROLE), judged(network, NETWORK)
+            name, role = judged(found["name"], AGENT), judged(found["role"], ROLE)
+            network = judged(found["network"], NETWORK)
             invitation = from_token(ticket) if ticket else None
         except InvalidInput as error:
-            problem.update(str(error))
-            return
+            return None, str(error)
         if invitation is not None:  # it says where to go, and as what
             network, role = invitation.network, invitation.ticket.role or role
-        self.dismiss(FirstRun(name, role, network, ticket))
+        return FirstRun(name, role, network, ticket), ""
+
+    def action_accept(self) -> None:
+        answers, _ = self._read()
+        if answers is not None:
+            self.dismiss(answers)
+
+
+_FIELDS = ("name", "role", "network", "ticket")

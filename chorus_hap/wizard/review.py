@@ -8,7 +8,20 @@ from datetime import datetime
 from agent_core.shapes import Citation, Finding, MemberInfo, Message, PostRequest, Room, RoomView
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Row
-from chorus_hap.widgets.lines import Line, facts, fit, one_line, plural, since, size, wrap_spans
+from chorus_hap.widgets.lines import (
+    Line,
+    clock,
+    cut,
+    facts,
+    fit,
+    one_line,
+    plural,
+    since,
+    size,
+    spread,
+    wrap,
+    wrap_spans,
+)
 from chorus_hap.widgets.prose import prose
 from chorus_hap.wizard.drafts import Draft
 
@@ -89,11 +102,24 @@ def grown_since(view: RoomView | None, draft: Draft) -> list[Message]:
 
 
 def review_lines(
-    draft: Draft, findings: Sequence[Finding], view: RoomView | None, name: str, width: int, glyphs: Glyphs
+    draft: Draft,
+    findings: Sequence[Finding],
+    view: RoomView | None,
+    name: str,
+    width: int,
+    glyphs: Glyphs,
+    blocked: str = "",
 ) -> list[Line]:
-    """Exactly what is signed and sent; first what speaks against sending it."""
+    """Exactly what is signed and sent; first what speaks against sending it.
+
+    Args:
+        blocked: why it can't be sent as it stands; then no key is named that would.
+    """
     grown = grown_since(view, draft)
+    secret = any(f.severity == "critical" for f in findings)
     lines: list[Line] = []
+    if blocked and not secret:  # a secret is told of below, line by line
+        lines += wrap_spans([(f"{glyphs.warn} {blocked}", "warn bold")], width, "  ")
     for message in grown:
         news = f"{message.author}: {one_line(message.text)}"
         lines += wrap_spans([(f"{glyphs.warn} new here since you began  ", "warn bold"), (news, "text")], width, "  ")
@@ -125,11 +151,26 @@ def review_lines(
         lines += [[], [("Leans on", "dim")]]
         for address, reason in draft.citations:
             lines += wrap_spans([("  " + address, "accent"), (f"  {reason}", "text")], width, "    ")
-    lines += [
-        [],
-        [("^s", "accent bold"), (" sends it", "text"), ("   ^b", "accent bold"), (" goes back", "dim")],
-    ]
-    return lines
+    send: Line = [] if blocked or secret else [("^s", "accent bold"), (" sends it", "text"), ("   ", "")]
+    return [*lines, [], [*send, ("^b", "accent bold"), (" goes back", "dim")]]
+
+
+def answered_lines(message: Message | None, width: int, rows: int, glyphs: Glyphs) -> list[Line]:
+    """The message that is answered: who wrote it when, and its first lines.
+
+    Args:
+        rows: how many lines of its text are shown at most.
+    """
+    if message is None:
+        return [[(f"{glyphs.branch} ", "faint"), ("the message you answer is not held here any more", "dim")]]
+    who: Line = [(message.author, "you bold" if message.you else "text bold"), (f"  {message.intent}", "dim")]
+    lines = [spread([(f"{glyphs.branch} ", "faint"), *who], [(clock(message.at, seconds=False), "dim")], width)]
+    if message.missing:
+        return [*lines, [("  ", ""), (f"not shown: {message.missing}", "dim italic")]]
+    text = [part for part in wrap(message.text.strip(), max(12, width - 2)) if part.strip()]
+    if len(text) > rows:
+        text = [*text[: rows - 1], cut(text[rows - 1], max(8, width - 4)).removesuffix("…") + " …"]
+    return [*lines, *([("  ", ""), (part, "dim")] for part in text)]
 
 
 def thread_line(message: Message) -> Line:
@@ -151,6 +192,14 @@ def value_of(step: str, draft: Draft) -> str:
     if step == "body":
         return plural(len(draft.text.split()), "word") if draft.text.strip() else ""
     return ""
+
+
+def undone_in(step: str, draft: Draft) -> str:
+    """What is still to be done in a step, as ``once …``; empty for nothing."""
+    undone = {"say": "you chose", "where": "it has a room", "body": "it has a text"}
+    if not missing_in(step, draft):
+        return ""
+    return undone[step] if step != "body" or not draft.text.strip() else "it is shorter"
 
 
 def missing_in(step: str, draft: Draft) -> str:

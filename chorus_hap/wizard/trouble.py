@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
-from textual.widgets import Static
 
 from agent_core.home import Home
-from chorus_hap.shown import clean_lines
-from chorus_hap.source import Source
 from chorus_hap.store import Store
+from chorus_hap.widgets.choice import Note
 from chorus_hap.widgets.lines import Line, clean, wrap
-from chorus_hap.wizard.dialogs import Reader
+from chorus_hap.wizard.dialogs import Dialog, Reader
 
 #: How much of the log's end is read.
 _TAIL_BYTES = 64 * 1024
@@ -49,7 +46,7 @@ def _readable(line: str) -> str:
     return head + "".join(f"  {name}={value}" for name, value in entry.items())
 
 
-class Trouble(Screen[None]):
+class Trouble(Dialog[None]):
     """The node can't run. ``r`` tries again, ``l`` shows the log, ``q`` leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,21 +61,26 @@ class Trouble(Screen[None]):
         self._home = home
 
     def compose(self) -> ComposeResult:
-        connection = self._store.connection
         with Vertical(classes="dialog trouble"):
-            yield Static(
-                "The node can't run" if connection.state == "failed" else "The node keeps crashing", classes="question"
-            )
-            yield Static(clean_lines(connection.reason), markup=False)
-            yield Static(clean_lines(connection.next), markup=False, classes="hint")
-            if connection.state == "stopped":
-                tail = last_lines(self._home, 8)
-                yield Static("\n".join(clean(line)[:200] for line in tail), markup=False, classes="hint")
-            yield Static("r  try again      l  log      q  quit", markup=False, classes="keys")
+            yield Note(self._said)
+            yield self.key_line()
+
+    def _said(self, width: int) -> list[Line]:
+        connection = self._store.connection
+        title = "The node can't run" if connection.state == "failed" else "The node keeps crashing"
+        lines: list[Line] = [[(title, "text bold")], []]
+        lines += [[(part, "text")] for part in wrap(connection.reason, width)]
+        lines += [[], *([(part, "dim")] for part in wrap(self.console.here(connection.next), width))]
+        if connection.state == "stopped":
+            lines += [[], *([(clean(line)[:200], "dim")] for line in last_lines(self._home, 8))]
+        return lines
+
+    def keys(self) -> list[tuple[str, str]]:
+        return [("r", "try again"), ("l", "log"), ("q", "quit")]
 
     def action_retry(self) -> None:
-        source = cast(Source, getattr(self.app, "source"))  # noqa: B009 - the application's type imports this module
-        self.app.pop_screen()
+        source = self.console.source
+        self.dismiss()
         source.retry()
 
     def action_log(self) -> None:
@@ -87,7 +89,7 @@ class Trouble(Screen[None]):
         def build(width: int) -> list[Line]:
             return [[(part, "text")] for line in lines for part in wrap(line, width)]
 
-        self.app.push_screen(Reader("Log of the node", build, copy="\n".join(lines)))
+        self.console.open_modal(Reader("Log of the node", build, copy="\n".join(lines)), over=self)
 
     def action_leave(self) -> None:
-        cast("App[str]", self.app).exit("failed")
+        self.console.exit("failed")

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from agent_core.errors import ChorusError
 from agent_core.shapes import Decision, Posted, VoteRequest
-from chorus_hap.panes.decisions import RULES, STATE_ROLES, tally_words, time_left
+from chorus_hap.panes.decisions import RULES, STATE_ROLES, owed, tally_words, time_left
 from chorus_hap.widgets.bars import choice_role, tally_bar
 from chorus_hap.widgets.choice import Choice, Note
-from chorus_hap.widgets.lines import Line, ago, facts, one_line, wrap
-
-if TYPE_CHECKING:
-    from chorus_hap.app import ConsoleApp
+from chorus_hap.widgets.keys import Field, Problem
+from chorus_hap.widgets.lines import Line, ago, facts, one_line, words_of, wrap
+from chorus_hap.wizard.modal import Checked
 
 _HINTS = {"approve": "for it", "reject": "against it; needs a reason", "abstain": "counts for the quorum only"}
 
 
-class VoteCard(ModalScreen[None]):
+class VoteCard(Checked[None]):
     """One decision, one voice."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,10 +38,6 @@ class VoteCard(ModalScreen[None]):
         self._casting = False
 
     @property
-    def console(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
-
-    @property
     def decision(self) -> Decision | None:
         """The decision as the store has it now."""
         return next((d for d in self.console.store.items("decisions") if d.id == self.decision_id), None)
@@ -54,64 +48,72 @@ class VoteCard(ModalScreen[None]):
         options = options if "abstain" in options else (*options, "abstain")
         with Vertical(classes="card"):
             yield Note(self._facts, id="vo-facts")
-            if decision is not None and not self._why_not():
+            with Vertical(id="vo-voice"):
                 yield Static("Your vote", markup=False, classes="label")
                 yield Choice([(o, o, _HINTS.get(o, "")) for o in options], id="vo-choice")
                 yield Static("Reason", markup=False, classes="label")
-                yield Input(
-                    id="vo-reason",
-                    compact=True,
-                    placeholder="one sentence that others can follow",
-                    select_on_focus=False,
-                )
-            yield Note(self._stand, id="vo-stand")
-            yield Static("", id="vo-problem", markup=False, classes="problem")
-            keys = (
-                "^s or ⏎ cast      j k choose      tab next field      esc leave it"
-                if not self._why_not()
-                else "esc back"
-            )
-            yield Static(keys, markup=False, classes="keys")
+                yield Field(id="vo-reason", placeholder="one sentence that others can follow")
+                yield Note(self._stand, id="vo-stand")
+            yield Problem("vo-problem")
+            yield self.key_line()
+
+    def keys(self) -> list[tuple[str, str]]:
+        if self._why_not():
+            return [("esc", "back")]
+        missing = self._missing()
+        cast = [] if self.secret else [("^s or ⏎", "cast" + (f", once {missing}" if missing else ""))]
+        return [*cast, ("j k", "choose"), ("tab", "next field"), ("esc", "leave it")]
 
     def on_mount(self) -> None:
         self.op_id = self.console.op_id()
-        self._stop = self.console.store.listen("decisions", self._news)
-        self.set_interval(1.0, self._again)
-        choices = self.query(Choice)
-        if choices:
-            choices.first().focus()
-        else:
+        self.again()
+        if self._why_not():
             self.set_focus(None)
+        else:
+            self.query_one(Choice).focus()
 
-    def on_unmount(self) -> None:
-        self._stop()
+    def again(self) -> None:
+        voice = self.query_one("#vo-voice")
+        may = not self._why_not()
+        if voice.display != may:  # it was closed, or the node went away, while the card was open
+            voice.display = may
+            self.set_focus(self.query_one(Choice) if may else None)
+        super().again()
 
-    def _news(self, _slice: str) -> None:
-        self.call_later(self._again)
+    def text_to_check(self) -> str:
+        return self.query_one("#vo-reason", Field).value
 
-    def _again(self) -> None:
-        for note in self.query(Note):
-            note.show()
+    def place(self, line: int) -> str:
+        return "the reason"
+
+    def found(self) -> None:
+        self.query_one("#vo-problem", Problem).tell(self.secret)
+        self.again()
 
     def _why_not(self) -> str:
         """Why no vote can be cast; empty when it can."""
+        return self.may_not() or self.console.why_unchanged()
+
+    def may_not(self) -> str:
+        """Why this node has no voice here, whatever it does; empty when it has."""
         decision = self.decision
         if decision is None:
             return "This decision is not known here any more."
         if decision.may_vote:
             return decision.may_vote
-        if decision.state != "open":
-            return f"It is {decision.state.replace('_', ' ')}; votes are no longer taken."
-        return (
-            self.console.refusal(self.console.registry.actions["vote"])
-            if self.console.pane_name in ("decisions", "attention")
-            else ""
-        )
+        return "" if decision.state == "open" else f"It is {words_of(decision.state)}; votes are no longer taken."
+
+    def _missing(self) -> str:
+        """What is still to be done before it can be cast, as ``once …``; empty for nothing."""
+        chosen, reason = self.query_one(Choice).chosen, self.query_one("#vo-reason", Field).value.strip()
+        if not chosen:
+            return "you chose"
+        return "it has a reason" if chosen == "reject" and not reason else ""
 
     def _facts(self, width: int) -> list[Line]:
         d = self.decision
         if d is None:
-            return [[("This decision is not known here any more.", "warn")]]
+            return [[("This decision is not known here any more.", "dim")]]
         glyphs = self.console.look.glyphs
         age = self.console.store.age_s("decisions")
         lines: list[Line] = [[(part, "text bold")] for part in wrap(one_line(d.title), max(10, width))]
@@ -124,16 +126,18 @@ class VoteCard(ModalScreen[None]):
         lines.append([])
         left = time_left(d, age)
         when: Line = (
-            [(ago(left), "warn bold" if left < 60 else "text")]
+            [(ago(left), "warn bold" if left < 60 and owed(d, not self._why_not()) else "text")]
             if d.state == "open"
-            else [(d.state.replace("_", " "), STATE_ROLES.get(d.state, "text"))]
+            else [(words_of(d.state), STATE_ROLES.get(d.state, "text"))]
         )
         bar = tally_bar(d.tally, d.eligible, d.options, max(8, min(24, width - 13 - len(tally_words(d)))), glyphs)
         yours: Line = [(d.your_vote or "not cast", choice_role(d.your_vote, d.options) if d.your_vote else "dim")]
-        why = self._why_not()
-        eligible: Line = (
-            [(f"{glyphs.no} no: {why}", "warn")] if why else [(f"{glyphs.ok} yes, one voice of {d.eligible}", "good")]
-        )
+        never, now = self.may_not(), self.console.why_unchanged()
+        eligible: Line = [(f"{glyphs.ok} yes, one voice of {d.eligible}", "good")]
+        if never:  # nothing that could be done about it
+            eligible = [(f"{glyphs.no} no: {never}", "dim")]
+        elif now:
+            eligible = [(f"{glyphs.no} not now: {now}", "warn")]
         lines += facts(
             [
                 (
@@ -153,10 +157,9 @@ class VoteCard(ModalScreen[None]):
 
     def _stand(self, width: int) -> list[Line]:
         d = self.decision
-        choices = self.query(Choice)
-        if d is None or not choices:
+        if d is None or self._why_not():
             return []
-        chosen = choices.first().chosen
+        chosen = self.query_one(Choice).chosen
         glyphs = self.console.look.glyphs
         if not chosen:
             return [[("Nothing is chosen yet.", "dim")]]
@@ -170,45 +173,47 @@ class VoteCard(ModalScreen[None]):
 
     @on(Choice.Changed)
     def _chosen(self) -> None:
-        self.query_one("#vo-problem", Static).update("")
-        self.query_one("#vo-stand", Note).show()
+        self.query_one("#vo-problem", Problem).tell(self.secret)
+        self.again()
 
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
+    @on(Field.Changed)
+    def _typed(self) -> None:
+        self.check_soon()
+        self.again()
+
+    @on(Field.Submitted)
+    def _submitted(self, event: Field.Submitted) -> None:
         event.stop()
         self.action_cast()
 
     @on(Choice.Taken)
     def _taken(self) -> None:
-        self.query_one("#vo-reason", Input).focus()
+        self.query_one("#vo-reason", Field).focus()
 
     def action_leave(self) -> None:
         focused = self.app.focused
-        if isinstance(focused, Input) and focused.value:
+        if isinstance(focused, Field) and focused.value:
             self.query_one(Choice).focus()
         else:
             self.dismiss(None)
 
     def action_close_if_closed(self) -> None:
         """Enter leaves a card on which nothing can be cast."""
-        if not self.query(Choice):
+        if self._why_not():
             self.dismiss(None)
 
     def action_cast(self) -> None:
-        problem = self.query_one("#vo-problem", Static)
-        why = self._why_not()
-        choices = self.query(Choice)
-        if why or not choices:
-            problem.update(why)
-            return
-        choice, reason = choices.first().chosen, self.query_one("#vo-reason", Input).value.strip()
+        problem = self.query_one("#vo-problem", Problem)
+        if self._why_not() or self.secret:
+            return  # it says so already
+        choice, reason = self.query_one(Choice).chosen, self.query_one("#vo-reason", Field).value.strip()
         if not choice:
-            problem.update("Choose first; nothing is preselected.")
-            choices.first().focus()
+            problem.tell("Choose first; nothing is preselected.")
+            self.query_one(Choice).focus()
             return
         if choice == "reject" and not reason:
-            problem.update("A reject needs a reason: it is what the others can act on.")
-            self.query_one("#vo-reason", Input).focus()
+            problem.tell("A reject needs a reason: it is what the others can act on.")
+            self.query_one("#vo-reason", Field).focus()
             return
         if self._casting:
             return
@@ -219,7 +224,7 @@ class VoteCard(ModalScreen[None]):
             try:
                 msgspec.convert(await self.console.source.call("decisions.vote", msgspec.to_builtins(request)), Posted)
             except ChorusError as error:
-                problem.update(str(error))
+                self.fail(problem, error)
                 return
             finally:
                 self._casting = False

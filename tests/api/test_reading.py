@@ -156,7 +156,7 @@ def test_attention_to_a_fork_comes_first() -> None:
     node.entries.limits = {(OTHER, 0): 1}
     node.now = a_status(notes=("feeds crashed.",))
     fork, _ = Facade(node.parts()).attention(Nothing())
-    assert (fork.kind, fork.urgent, fork.target) == ("fork", True, "members")
+    assert (fork.kind, fork.urgent, fork.target) == ("fork", True, "members:12D3KooWother")
     assert "bob" in fork.text
 
 

@@ -78,6 +78,7 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
     """Runs a coroutine function on a console: ``drive(job, size=(80, 24), node=…, **options)``."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("chorus_hap.program.program", lambda: "chorus-hap")  # as where it is on PATH
 
     def run(
         job: Callable[[Driven], Awaitable[None]],

@@ -88,11 +88,11 @@ def test_a_typed_command_asks_like_its_key_and_says_yes_for_the_person(drive: Dr
 
     async def job(c: Driven) -> None:
         c.app.everywhere.run_command("members evict agent-b")
-        await c.see("Evict agent-b? When it comes back", "y  members evict")
+        await c.see("Evict agent-b (…BBBBBB)? When it comes back", "y  members evict")
         await c.press("n")
         assert not ran
         c.app.everywhere.run_command("members evict agent-b")
-        await c.see("Evict agent-b?")
+        await c.see("Evict agent-b (…BBBBBB)?")
         await c.press("y")
         await c.see("agent-b is here.\n  Stop its node first.")
         assert ran == [("members", "evict", "agent-b", "--yes")]

@@ -435,7 +435,7 @@ def test_the_smallest_terminal_shows_the_voters(drive: Drive) -> None:
 def test_a_dangerous_action_asks_first_and_a_refusal_is_shown(drive: Drive) -> None:
     async def job(c: Driven) -> None:
         await c.press("2", "R")
-        await c.see("Resign? The best voter takes over at once.")
+        await c.see("Resign as leader of chorus (agent-b leads, term 7)?", "voter takes over at once.")
         await c.press("n")
         assert not c.node.asked("election.resign")
         c.node.fail["election.resign"] = Refused("This node doesn't lead.", "Ask agent-b.")

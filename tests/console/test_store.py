@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_core.shapes import SliceEvent, Status
-from chorus_hap.actions import Registry, parse_command
+from chorus_hap.actions import Registry
+from chorus_hap.commands import parse_command
 from chorus_hap.everywhere import printed
 from chorus_hap.filter import parse
 from chorus_hap.store import SILENT_S, Ring, Store
@@ -93,7 +94,7 @@ def test_times_of_other_days_say_so_in_eight_columns() -> None:
         (":members revoke carol --yes", ("members", "revoke", "carol", "--yes"), ""),
         (":members revoke", ("members", "revoke"), ""),
         (":members revoke --help", ("members", "revoke", "--help"), ""),
-        (":election resign", ("election", "resign"), "Resign?"),
+        (":election resign", ("election", "resign"), "Resign as leader of"),
         (":cluster join 14633462", ("cluster", "join", "14633462"), "Move this home"),
         (":cluster recover", ("cluster", "recover"), ""),
         (":cluster recover --force-new", ("cluster", "recover", "--force-new"), "Found a cluster"),
@@ -123,7 +124,10 @@ def test_tables_are_left_whole_and_sentences_wrapped() -> None:
 
 
 def test_a_wrong_word_is_told_the_right_one() -> None:
-    assert parse_command("hmm post x y", Registry()).refusal == "There is no command 'hmm'. Did you mean :hmmm?"
+    assert (
+        parse_command("hmm post x y", Registry()).refusal
+        == "There is no command 'hmm'. Did you mean :hmmm? :help lists all."
+    )
     assert ":help" in parse_command("zzz", Registry()).refusal
 
 
