@@ -59,6 +59,11 @@ def _run(run: Run, words: Sequence[str]) -> int:
 
     from chorus_hap.cli.app import application
 
+    if words and words[0].startswith(("--show-completion", "--install-completion")):
+        from chorus_hap.cli.completion import answer
+
+        run.out.raw(answer(words).encode())
+        return 0
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     try:

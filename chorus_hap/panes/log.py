@@ -128,7 +128,9 @@ class LogPane(Pane):
 
         entry = self.stream.item
         if entry is not None:
-            self.console.open_modal(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
+            self.console.open_modal(
+                Reader(f"Entry {entry.id}", lambda width: log_detail(self._named(entry), width), entry.key)
+            )
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()
