@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_address
 
 from agent_core.errors import ConfigError
+from agent_core.grammar import a
 from agent_core.identity.peer_id import public_key_of
 
 _FORM = re.compile(
@@ -27,7 +28,7 @@ def parse(address: str) -> tuple[str, int, str]:
     if port > 65535:
         raise ValueError(f"there is no port {port}")
     if kind in ("ip4", "ip6") and ip_address(host).version != int(kind[2]):
-        raise ValueError(f"{host} is not an {kind} address")
+        raise ValueError(f"{host} is not {a(kind)} address")
     if peer_id:
         public_key_of(peer_id)
     return host, port, peer_id

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
+from agent_core.grammar import plural as plural
+
 #: Text and the roles it is painted in (see :func:`chorus_hap.themes.style`).
 Span: TypeAlias = tuple[str, str]
 Line: TypeAlias = list[Span]
@@ -231,8 +233,3 @@ def size(count: int) -> str:
 def words_of(name: str) -> str:
     """A name of the protocol as words: ``no_quorum`` is no quorum."""
     return name.replace("_", " ")
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """``1 voter``, ``2 voters``."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
