@@ -85,8 +85,10 @@ def is_launch(argv: Sequence[str]) -> bool:
     takes_value = {"--home", "--kind", "--network", "--bootstrap", "--agent-id", "--role", "--ticket", "--set"}
     words = iter(argv)
     for word in words:
-        if word in ("--help", "-h", "--version", "--json", "--no-start", "--timeout", "--op-id") or not word.startswith(
-            "-"
+        if (
+            word.startswith(("--show-completion", "--install-completion"))
+            or word in ("--help", "-h", "--version", "--json", "--no-start", "--timeout", "--op-id")
+            or not word.startswith("-")
         ):
             return False
         if word in takes_value:

@@ -8,6 +8,7 @@ from agent_core.api import views
 from agent_core.api.parts import Sources
 from agent_core.clock import rfc3339
 from agent_core.decisions import views as decision_views
+from agent_core.grammar import are, noun, plural
 from agent_core.hmmm import views as room_views
 from agent_core.roster.warrants import Verb, may
 from agent_core.shapes import Attention, Status
@@ -44,7 +45,7 @@ def _cluster(status: Status, now: str) -> Iterator[Attention]:
             id="minority",
             at=now,
             kind="minority",
-            text=f"Only {voters.reachable} of {voters.total} voters can be reached, {voters.quorum} are needed: "
+            text=f"Only {voters.reachable} of {voters.total} voters can be reached, {voters.quorum} {are(voters.quorum)} needed: "
             "reading, posting and voting go on; nothing can be closed or enrolled.",
             target="election",
             urgent=True,
@@ -75,6 +76,10 @@ def _waiting(sources: Sources, context: ViewContext) -> Iterator[Attention]:
         )
 
 
+def _entries(size: int) -> str:
+    return f"{plural(size, 'entry', 'entries')} {noun(size, 'counts', 'count')}"
+
+
 def _led(status: Status) -> bool:
     return status.leader is not None and status.leader.certain
 
@@ -85,7 +90,7 @@ def _forks(sources: Sources, context: ViewContext) -> Iterator[Attention]:
             id=f"fork:{peer_id}/{epoch}",
             at=rfc3339(context.now_ms),
             kind="fork",
-            text=f"{context.name(peer_id)} signed two histories of epoch {epoch}: only its first {size} entries count.",
+            text=f"{context.name(peer_id)} signed two histories of epoch {epoch}: only its first {_entries(size)}.",
             target=f"members:{peer_id}",
             urgent=True,
         )

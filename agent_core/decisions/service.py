@@ -29,6 +29,7 @@ from agent_core.decisions.model import (
 )
 from agent_core.errors import Conflict, InvalidInput, Refused
 from agent_core.feeds.model import Draft, OwnFeed
+from agent_core.grammar import a
 from agent_core.lookalikes import confusable, skeleton
 from agent_core.requests import check_header, made_before, one_of, operation_id, text_body, words, writer
 from agent_core.roster.model import Authority
@@ -217,7 +218,7 @@ def _proposal(request: shapes.ProposeRequest, ctx: ViewContext) -> ProposeData:
         raise InvalidInput(f"The quorum {request.quorum:g} is no share.", "Give one from 0 to 1, like 0.5.")
     for name, what in ((request.project, "project"), (request.task, "task")):
         if name != component_of(name):
-            raise InvalidInput(f"{name[:40]!r} can't name a {what}.", "Use letters, digits, - _ and . (at most 64).")
+            raise InvalidInput(f"{name[:40]!r} can't name {a(what)}.", "Use letters, digits, - _ and . (at most 64).")
     roster = ctx.roster
     assert roster is not None, "a writer is a member of a cluster"
     data = ProposeData(

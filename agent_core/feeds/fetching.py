@@ -21,6 +21,7 @@ from agent_core.feeds.protocol import ANSWER_TIMEOUT_S, Range, Want
 from agent_core.feeds.ranges import Diverges, Extension, verify_range
 from agent_core.feeds.schedule import Ask, Landed, Schedule
 from agent_core.feeds.store import FeedKey, Store
+from agent_core.grammar import noun, plural
 from agent_core.identity.signing import Verifier
 from agent_core.network import Stream
 from agent_core.shapes import Underway
@@ -52,7 +53,7 @@ class Parted(Exception):
     """A peer's entries of a feed and ours lead to different signed checkpoints."""
 
     def __init__(self, feed: FeedKey, differ: int) -> None:
-        super().__init__(f"{feed[0]}/{feed[1]} differs within its first {differ} entries")
+        super().__init__(f"{feed[0]}/{feed[1]} differs within its first {plural(differ, 'entry', 'entries')}")
         self.feed, self.differ = feed, differ
 
 
@@ -71,10 +72,10 @@ class Progress:
         """What people are told while this node is far behind."""
         if self.behind < TOLD_FROM:
             return None
-        text, count = f"Catching up: {self.behind:,} entries behind", len(self.sources)
+        text, count = f"Catching up: {self.behind:,} {noun(self.behind, 'entry', 'entries')} behind", len(self.sources)
         if self.entries_per_s >= 1:
             text += f", {self.entries_per_s:,.0f}/s"
-            text += f" from {count} peer{'' if count == 1 else 's'}" if count else ""
+            text += f" from {plural(count, 'peer')}" if count else ""
         return Underway(kind="fetching", text=f"{text}.", brief=f"{self.behind:,} behind")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent_core.grammar import plural
 from agent_core.hmmm.fold import RoomState
 from agent_core.hmmm.model import Intent, Post, Proceed, Stance, Weight
 
@@ -165,7 +166,7 @@ def _ran_too_long(
         if post.data.hop_count > HOP_LIMIT:
             return Escalation(root, post, f"passed on more than {HOP_LIMIT} times without a resolution")
         if n >= MAX_SESSION_MESSAGES:
-            return Escalation(root, post, f"{MAX_SESSION_MESSAGES} messages without a resolution")
+            return Escalation(root, post, f"{plural(MAX_SESSION_MESSAGES, 'message')} without a resolution")
         if len({p.author for p in thread[:n]}) > MAX_SESSION_PARTICIPANTS:
             return Escalation(root, post, f"more than {MAX_SESSION_PARTICIPANTS} agents without a resolution")
     if now_ms - _ms(root) > MAX_SESSION_MS:

@@ -10,6 +10,7 @@ import msgspec
 
 from agent_core.clock import MAX_AHEAD_MS
 from agent_core.errors import ChorusError, NoQuorum, NotLeader, VerificationFailed
+from agent_core.grammar import plural
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.names import AGENT, CAPABILITY, ROLE, made, objection
 from agent_core.roster.judging import MAX_MEMBERS
@@ -145,7 +146,9 @@ class Gate:
             new = renewed(before, self.applicant(enrol)) if is_fresh(enrol.at_ms, now_ms) else before
             return Admit(new)
         if sum(m.active for m in roster.members.values()) >= MAX_MEMBERS:
-            return Refusal(f"This cluster has {MAX_MEMBERS} members, as many as it may have.", "Ask its admin.")
+            return Refusal(
+                f"This cluster has {plural(MAX_MEMBERS, 'member')}, as many as it may have.", "Ask its admin."
+            )
         if enrol.ticket is not None:
             why = ticket_objection(roster, enrol.ticket, enrol.role, now_ms, self.verifier)
             return Refusal(why, "Ask for a new one.") if why else Admit(self.applicant(enrol), enrol.ticket)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from agent_core.election.acts import ActKind
+from agent_core.grammar import plural
 from agent_core.identity.signing import Verifier
 from agent_core.roster import warrants
 from agent_core.roster.fold import (
@@ -82,7 +83,7 @@ class _Judge:
         if before is not None and before.active:
             return f"{roster.name(before.peer_id)} is a member already."
         if sum(m.active for m in roster.members.values()) >= MAX_MEMBERS:
-            return f"This cluster has {MAX_MEMBERS} members, as many as it may have."
+            return f"This cluster has {plural(MAX_MEMBERS, 'member')}, as many as it may have."
         if not MOST_BY_ROLE[member.kind].at_least(member.authority):
             return f"A newcomer can't have authority {member.authority.value}."
         if payload.ticket is not None:
@@ -113,7 +114,7 @@ class _Judge:
             if member.voter:
                 return "" if payload.trusts else f"{roster.name(member.peer_id)} is a voter already."
             if len(roster.voters) >= MAX_VOTERS:
-                return f"This cluster has {MAX_VOTERS} voters, as many as it may have."
+                return f"This cluster has {plural(MAX_VOTERS, 'voter')}, as many as it may have."
             return ""
         if not member.voter:
             return f"{roster.name(member.peer_id)} is no voter."

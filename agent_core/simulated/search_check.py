@@ -11,6 +11,7 @@ from agent_core.decisions.tally import Close, electorate, tally
 from agent_core.election.acts import ActData, ActKind
 from agent_core.election.chain import VOTER_KINDS
 from agent_core.election.messages import Vote
+from agent_core.grammar import a
 
 if TYPE_CHECKING:
     from agent_core.simulated.search import World
@@ -50,7 +51,7 @@ class Checker:
         last = node.chain.committed[-1].term
         if act.kind != ActKind.TERM and last != act.term:
             self._fail(
-                f"{node.peer_id} asked for a {act.kind} act in term {act.term} before that term's own was committed"
+                f"{node.peer_id} asked for {a(act.kind)} act in term {act.term} before that term's own was committed"
             )
         if act.kind in VOTER_KINDS and any(h.changes_voters for h in node.machine.log.suffix):
             self._fail(f"{node.peer_id} asked for a second change of voters at once in term {act.term}")
@@ -87,7 +88,7 @@ class Checker:
             self._fail(f"{node.peer_id} committed another act number {shared - 1}")
         for act in acts[shared:]:
             if act.term > self._term and act.kind != ActKind.TERM:
-                self._fail(f"term {act.term} opened with a {act.kind} act")
+                self._fail(f"term {act.term} opened with {a(act.kind)} act")
             self._term = max(self._term, act.term)
             if act.kind == ActKind.DECISION_CLOSE:
                 payload = msgspec.json.decode(act.payload, type=ClosePayload)

@@ -14,6 +14,7 @@ import trio
 
 from agent_core.clock import MAX_AHEAD_MS
 from agent_core.errors import ChorusError, Unavailable
+from agent_core.grammar import are, plural
 from agent_core.shapes import Health, Status
 
 logger = logging.getLogger(__name__)
@@ -139,14 +140,16 @@ def node_checks(
         except OSError as exc:
             raise Unavailable(f"The home's disk can't be asked: {exc.strerror or exc}.") from exc
         if free < LEAST_FREE_BYTES:
-            raise Unavailable(f"{free // 2**20} MiB are free; {LEAST_FREE_BYTES // 2**20} MiB are needed.")
+            raise Unavailable(
+                f"{free // 2**20} MiB {are(free // 2**20)} free; {LEAST_FREE_BYTES // 2**20} MiB are needed."
+            )
         return f"{free // 2**20} MiB free"
 
     async def mesh() -> str:
         now = status()
         if not now.addresses:
             raise Unavailable("The node doesn't listen for peers.")
-        return f"listening, {now.peers} peers"
+        return f"listening, {plural(now.peers, 'peer')}"
 
     async def clock() -> str:
         skew_s = status().clock_skew_s
@@ -160,7 +163,7 @@ def node_checks(
             raise Unavailable("This node belongs to no cluster yet.")
         if voters.spare < 0:
             raise Unavailable(
-                f"{voters.reachable} of {voters.total} voters can be reached, {voters.quorum} are needed."
+                f"{voters.reachable} of {voters.total} voters can be reached, {voters.quorum} {are(voters.quorum)} needed."
             )
         return f"{voters.reachable} of {voters.total} voters reachable"
 

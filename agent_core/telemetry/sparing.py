@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from agent_core.grammar import plural
+
 #: How long a failure is not said again after the first time, and at most, seconds; the time doubles each time it is said.
 FIRST_S = 60.0
 MAX_S = 3600.0
@@ -39,4 +41,4 @@ class Sparing:
         self._said[sentence] = (now + wait_s, min(2 * wait_s, MAX_S), 0)
         while len(self._said) > MAX_KNOWN:
             self._said.popitem(last=False)
-        self._log.error("%s%s", sentence, f" ({kept} times more since it was last said)" if kept else "")
+        self._log.error("%s%s", sentence, f" ({plural(kept, 'time')} more since it was last said)" if kept else "")

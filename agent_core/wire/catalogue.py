@@ -7,6 +7,7 @@ from types import MappingProxyType
 import msgspec
 
 from agent_core.errors import InvalidInput, VerificationFailed
+from agent_core.grammar import plural
 from agent_core.wire.envelope import Envelope, decode_data, one_line
 from agent_core.wire.families import (
     context,
@@ -98,7 +99,7 @@ def summary(envelope: Envelope) -> str:
     """One line for people: what the message says. Never raises, never holds control characters."""
     kind = TYPES.get(envelope.type)
     if kind is None:
-        return one_line(f"unknown type, {len(bytes(envelope.data))} bytes of data")
+        return one_line(f"unknown type, {plural(len(bytes(envelope.data)), 'byte')} of data")
     try:
         return one_line(kind.text(decode_data(envelope, kind.schema)))
     except VerificationFailed as exc:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from agent_core.clock import Hlc, parse_rfc3339
 from agent_core.errors import TooLarge, VerificationFailed
+from agent_core.grammar import a
 from agent_core.strict_json import check_keys
 from agent_core.text import Unseen, marked, unseen
 from agent_core.wire.payload import Name, PeerId
@@ -133,7 +134,7 @@ def decode_data(envelope: Envelope, schema: type[msgspec.Struct]) -> msgspec.Str
     try:
         return msgspec.json.decode(envelope.data, type=schema)
     except _UNREADABLE as exc:
-        raise VerificationFailed(f"A message's data isn't a {envelope.type}: {_first_line(exc)}.") from exc
+        raise VerificationFailed(f"A message's data isn't {a(envelope.type)}: {_first_line(exc)}.") from exc
 
 
 def one_line(text: str, limit: int = 200) -> str:

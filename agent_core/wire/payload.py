@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from agent_core.grammar import Counted
+
 #: An identifier somebody else made: issue, task, session, decision.
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 #: A short name: agent id, role, capability, model, area of expertise.
@@ -56,7 +58,7 @@ class MessageType:
     Args:
         name: the envelope's ``type``.
         example: a whole payload; its class is the schema of ``data``.
-        line: what it says in one line, a format string over the payload's fields.
+        line: what it says in one line, a format string over the payload's fields; ``{size:entry|entries}`` counts.
     """
 
     name: str
@@ -74,6 +76,8 @@ class MessageType:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Counted(value)
     return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 

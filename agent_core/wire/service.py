@@ -13,6 +13,7 @@ import trio
 
 from agent_core.clock import HybridClock, rfc3339, wall_ms
 from agent_core.errors import InvalidInput, Unavailable
+from agent_core.grammar import a
 from agent_core.ids import uuid7
 from agent_core.network import Network, Verdict
 from agent_core.shapes import Traffic
@@ -205,7 +206,9 @@ class Wire:
                 "One looks like CHORUS/issue/<id>/v1; agent_core/wire/topics.py has them all.",
             )
         if not isinstance(data, catalogue.get(type).schema):
-            raise InvalidInput(f"A {type} doesn't carry a {data.__class__.__name__}.")
+            raise InvalidInput(
+                f"{a(type).capitalize() if type.islower() else a(type)} doesn't carry {a(data.__class__.__name__)}."
+            )
         now = self._now_ms()
         envelope = Envelope(
             v=ENVELOPE_VERSION,

@@ -60,6 +60,11 @@ def _run(run: Run, words: Sequence[str]) -> int:
     from chorus_hap.cli.app import application
     from chorus_hap.cli.blanks import refuse_blanks
 
+    if words and words[0].startswith(("--show-completion", "--install-completion")):
+        from chorus_hap.cli.completion import answer
+
+        run.out.raw(answer(words).encode())
+        return 0
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     try:

@@ -15,7 +15,7 @@ from chorus_hap.cli.table import COMMANDS, NOT_YET, Command
 
 _ABOUT = """The Human Agent Portal of a CHORUS mesh.
 
-chorus-hap alone opens the console; chorus-hap --daemon runs a headless node; every command below is one step, for scripts."""
+chorus-hap alone opens the console; chorus-hap --daemon runs a headless node; every command below is one step, for scripts. chorus-hap --install-completion completes them in bash, zsh and fish."""
 
 
 def application(words: Sequence[str]) -> typer.Typer:

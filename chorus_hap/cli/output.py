@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from agent_core.grammar import plural as plural
 from agent_core.text import from_system, unseen
 from chorus_hap.program import Here
 from chorus_hap.shown import clean as clean
@@ -161,8 +162,3 @@ def span(seconds: float) -> str:
             rest = whole % size // smaller
             return f"{whole // size} {unit}" + (f" {rest} {sign}" if rest else "")
     return f"{whole} s"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 vote``, ``2 votes``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

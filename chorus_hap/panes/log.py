@@ -14,7 +14,7 @@ from agent_core.shapes import LogEntry
 from chorus_hap.names import Names
 from chorus_hap.panes.base import Pane
 from chorus_hap.subjects import subject
-from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, wrap
+from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.stream import StreamView
 from chorus_hap.widgets.viewport import Viewport
@@ -105,7 +105,7 @@ class LogPane(Pane):
 
     def sync(self) -> None:
         status = self.store.status
-        self.stream.note = f"{status.entries} entries held" if status else ""
+        self.stream.note = f"{plural(status.entries, 'entry', 'entries')} held" if status else ""
         self.stream.pull()
         if self._named_by != self.console.names.revision:
             self._named_by = self.console.names.revision
@@ -128,7 +128,9 @@ class LogPane(Pane):
 
         entry = self.stream.item
         if entry is not None:
-            self.console.open_modal(Reader(f"Entry {entry.id}", lambda width: log_detail(entry, width), entry.key))
+            self.console.open_modal(
+                Reader(f"Entry {entry.id}", lambda width: log_detail(self._named(entry), width), entry.key)
+            )
 
     def do_pause(self, _argument: str = "") -> None:
         self.stream.toggle_pause()

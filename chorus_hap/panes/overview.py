@@ -74,13 +74,17 @@ def lone_lines(command: str, width: int, changes: bool = True) -> list[Line]:
         command: what brings a second node.
         changes: whether anything may be written from here now.
     """
-    lines: list[Line] = [
-        [("You are a cluster of one and its leader. Bring a second node:", "text bold")],
-        [],
-    ]
+    roomy = width >= 70  # else every line is needed for what must be read whole
+    gap: list[Line] = [[]] if roomy else []
+    title = (
+        "You are a cluster of one and its leader. Bring a second node:"
+        if roomy
+        else "You are alone. Bring a second node:"
+    )
+    lines: list[Line] = [*([(part, "text bold")] for part in wrap(title, width)), *gap]
     lines += [[("  " + part, "accent")] for part in wrap(command, max(20, width - 2))]
     also = " Messages, decisions and versions all work alone, too:" if changes else ""
-    lines += [[], *wrap_spans([("y", "accent bold"), (" copies it." + also, "dim")], width)]
+    lines += [*gap, *wrap_spans([("y", "accent bold"), (" copies it." + also, "dim")], width)]
     if changes:
         keys = (("n", "writes the first message"), ("p", "proposes a decision"), ("7", "keeps a text"))
         lines += key_lines(keys, width)

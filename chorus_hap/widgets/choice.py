@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from chorus_hap.widgets.lines import Line
+from chorus_hap.widgets.lines import Line, width_of
 from chorus_hap.widgets.sheet import Builder
 from chorus_hap.widgets.viewport import Painted
 
@@ -93,15 +93,23 @@ class Choice(Painted, can_focus=True):
                 self.choose(self.options[number - 1][0])
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return 1 if self.across else len(self.options)
+        return len(self._rows(width)) if self.across else len(self.options)
+
+    def _rows(self, width: int) -> list[Line]:
+        """The options side by side, on as many lines as they need."""
+        rows: list[Line] = [[]]
+        for key, label, _ in self.options:
+            item = self._item(key, label)
+            if rows[-1] and width_of(rows[-1]) + 2 + width_of(item) > width:
+                rows.append([])
+            rows[-1] += [("  ", ""), *item] if rows[-1] else item
+        return rows
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if self.across:
-            line: Line = []
-            for key, label, _ in self.options:
-                line += [*self._item(key, label), ("  ", "")]
-            return self.strip(line[:-1], width)
+            rows = self._rows(width)
+            return self.strip(rows[y] if y < len(rows) else [], width)
         if y >= len(self.options):
             return self.strip([], width)
         key, label, hint = self.options[y]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
+from agent_core.grammar import plural as plural
 from chorus_hap.shown import clean as clean
 from chorus_hap.shown import one_line as one_line
 
@@ -220,8 +221,3 @@ def size(count: int) -> str:
 def words_of(name: str) -> str:
     """A name of the protocol as words: ``no_quorum`` is no quorum."""
     return name.replace("_", " ")
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """``1 voter``, ``2 voters``."""
-    return f"{count} {one if count == 1 else many or one + 's'}"

@@ -38,13 +38,13 @@ class Propose(Checked[None]):
                 id="pr-title",
                 placeholder="what is decided, as a sentence that can be approved",
             )
-            yield Static("Why (Markdown)", markup=False, classes="label")
+            yield Static("Why (Markdown)", markup=False, classes="label why")
             yield TextArea(
                 self.console.proposal.get("description", ""), id="pr-description", soft_wrap=True, tab_behavior="focus"
             )
             yield Static("Kind", markup=False, classes="label")
             yield Choice([(k, k, "") for k in KINDS], "operational", across=True, id="pr-kind")
-            yield Static("Rule", markup=False, classes="label")
+            yield Static("Rule", markup=False, classes="label rule")
             yield Choice(RULES, "majority", across=True, id="pr-rule")
             yield Static("Deadline (10m, 2h, 3d, or a time)", markup=False, classes="label")
             yield Field("1h", written=self.console.proposal.get("deadline", ""), id="pr-deadline")

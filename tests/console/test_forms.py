@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent_core import shapes as s
 from chorus_hap.actions import ACTIONS, key_name
 from chorus_hap.widgets.chrome import Prompt
 from chorus_hap.widgets.keys import Field
@@ -19,7 +20,7 @@ from chorus_hap.wizard.propose import Propose
 from chorus_hap.wizard.trouble import Trouble
 from chorus_hap.wizard.vote import VoteCard
 from tests.console.conftest import Drive, Driven
-from tests.console.fake import decisions
+from tests.console.fake import FakeSource, decisions, status
 
 pytestmark = pytest.mark.console
 
@@ -335,3 +336,44 @@ def test_who_replies_sees_what_is_answered(drive: Drive, size: tuple[int, int]) 
         await c.see("agent-a  proposal", "Agreed")
 
     drive(job, size=size)
+
+
+# --- on a small screen ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_what_must_be_read_is_seen_whole_at_every_size(drive: Drive, size: tuple[int, int]) -> None:
+    """The command for a second node, all of it; the keys of every form."""
+    node = FakeSource()
+    alone = {"lone": True, "peers": 0, "voters": s.Voters(total=1, reachable=1, quorum=1)}
+    node.slices["status"] = status(**alone)
+
+    async def job(c: Driven) -> None:
+        await c.see("Bring a second node:", "y copies it")
+        await c.press("y")
+        shown = "".join(line.strip("│╭╮╰╯▐ ").strip() for line in c.screen().split("\n"))
+        assert "".join(c.app.clipboard.split()) in "".join(shown.split())
+        for kind, words in (
+            (Compose, "esc leave the field"),
+            (Propose, "esc leave, the text stays"),
+            (Reader, "esc back"),
+        ):
+            await _open(c, kind)
+            await c.see(words)
+            while isinstance(c.app.screen, Modal):
+                await c.press("escape")
+        await _open(c, VoteCard)
+        await c.see("esc leave it")
+
+    drive(job, size=size, node=node)
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_first_run_shows_its_keys_at_every_size(drive: Drive, size: tuple[int, int]) -> None:
+    async def job(c: Driven) -> None:
+        await c.see("Your name on the mesh", "Ticket", "Home: ", "⏎  start", "esc  leave, nothing is made")
+        await c.press("delete")
+        await c.see("Name and role can't be empty.")
+        assert "⏎  start" not in c.screen()
+
+    drive(job, size=size, setup=FirstRun("root-box", "operator", "chorus"))

@@ -205,7 +205,7 @@ FAMILY = Family(
         MessageType(
             "cooee.hello",
             CooeeHello(network="chorus", agent_id="agent-b", cluster=_CLUSTER, members=3, voter_use="full"),
-            "{agent_id} is of cluster {cluster:.8}, {members} members",
+            "{agent_id} is of cluster {cluster:.8}, {members:member|members}",
         ),
         MessageType(
             "cooee.enrol",

@@ -140,7 +140,7 @@ FAMILY = Family(
         MessageType(
             "availability_broadcast",
             AvailabilityBroadcast(available_for_work=True, current_tasks=1, max_tasks=3, status="working"),
-            "is {status}, {current_tasks} of {max_tasks} tasks",
+            "is {status}, {current_tasks} of {max_tasks:task|tasks}",
         ),
     ),
 )

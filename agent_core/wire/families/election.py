@@ -105,7 +105,7 @@ FAMILY = Family(
         MessageType(
             "election.announcement",
             ElectionAnnouncement(cluster=_CLUSTER, term=4, leader=_ME, certificate="ab" * 32, votes=3),
-            "leads term {term} with {votes} votes",
+            "leads term {term} with {votes:vote|votes}",
         ),
         MessageType(
             "election.heartbeat",

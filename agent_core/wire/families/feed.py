@@ -15,7 +15,7 @@ FAMILY = Family(
         MessageType(
             "feed.head",
             FeedHead(author=_ME, epoch=0, size=9, checkpoint="chorus-hap/feed/v1\n9\n", start=9),
-            "epoch {epoch} has {size} entries",
+            "epoch {epoch} has {size:entry|entries}",
         ),
     ),
 )
