@@ -44,6 +44,8 @@ class Mended:
 
     def __str__(self) -> str:
         said = f"The database {self.name} was damaged and is kept as {self.aside}."
+        if self.name == "folds.db":
+            return f"{said} Nothing is lost: it is made anew from the feeds."
         if self.name != "store.db":
             return f"{said} A new one was begun; what the others hold is fetched back."
         if self.whole:
@@ -53,10 +55,12 @@ class Mended:
                 else ""
             )
             return f"{said} All of its {self.entries} entries were taken over{bodies}."
-        return (
-            f"{said} {self.entries} entries were taken over; {self.lost} or more could not be read. What others hold of them is "
-            "fetched back, and what only this home held is in that file alone."
+        taken = (
+            f"{self.entries} entries were taken over" + (f", {self.lost} could not be read" if self.lost else "")
+            if self.entries
+            else "None of its entries could be read"
         )
+        return f"{said} {taken}. What the others hold is fetched back; what only this home held is in that file alone."
 
 
 def mend(home: Home, damage: StoreDamaged) -> Mended:
@@ -99,7 +103,7 @@ def _put_aside(home: Home, path: Path) -> Path:
 def _salvaged(aside: Path, path: Path) -> Mended:
     verifier = Ed25519Verifier()
     try:
-        old = Store.open(aside, read_only=True)
+        old = Store.open(aside, read_only=True, salvage=True)
     except ChorusError as exc:
         log.warning("nothing of %s can be read: %s", aside, exc.message)
         return Mended(path.name, aside)

@@ -20,7 +20,7 @@ from typing import Any
 
 from agent_core.decisions import fold as decisions
 from agent_core.decisions import model as decisions_model
-from agent_core.errors import StoreError
+from agent_core.errors import StoreDamaged, StoreError
 from agent_core.feeds import model as feeds_model
 from agent_core.feeds.schema import explained
 from agent_core.folds import FOLDS
@@ -231,7 +231,11 @@ class SnapshotFile:
 
     def _damage(self) -> StoreError:
         self.damaged = True
-        return StoreError("The folds' snapshot is damaged.", "Nothing is lost: they are folded anew from the feeds.")
+        error = StoreDamaged(
+            "The folds' snapshot is damaged.", "Nothing is lost: they are folded anew from the feeds at the next start."
+        )
+        error.path = str(self.path)
+        return error
 
 
 class _Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agent_core.clock import ZERO, Hlc
-from agent_core.errors import StoreError, VerificationFailed
+from agent_core.errors import StoreDamaged, StoreError, VerificationFailed
 from agent_core.feeds.audit import audit
 from agent_core.feeds.forks import ForkProof, ForkTable
 from agent_core.feeds.heads import MAX_SIZE, FeedInfo, Item
@@ -47,22 +48,27 @@ class Store:
     so that a long commit in a worker thread keeps no reader waiting.
     """
 
-    def __init__(self, path: Path | str, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path | str, writer: sqlite3.Connection, reader: sqlite3.Connection, *, salvage: bool = False
+    ) -> None:
         self.path = path
         self._writer, self._reader = writer, reader
         self._feeds: dict[FeedKey, _Feed] = {}
         self._forks = ForkTable()
         self._claims: dict[EntryKey, frozenset[str]] = {}
-        self._load()
+        self._load(salvage)
 
     @classmethod
-    def open(cls, path: Path | str, *, read_only: bool = False, max_pages: int | None = None) -> Store:
+    def open(
+        cls, path: Path | str, *, read_only: bool = False, max_pages: int | None = None, salvage: bool = False
+    ) -> Store:
         """Open or make the store.
 
         Args:
             path: the database file; ``:memory:`` for one that is gone at the end.
             read_only: for offline commands; beside a running node too.
             max_pages: upper bound of the file in pages of 4 KiB.
+            salvage: it is damaged, and read for what is left of it: what entries say again may be missing.
 
         Raises:
             NotFound: read-only, and there is none yet.
@@ -70,7 +76,7 @@ class Store:
         """
         writer = connect(path, read_only=read_only, max_pages=max_pages)
         reader = writer if read_only or str(path) == MEMORY else connect(path)
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, salvage=salvage)
 
     def close(self) -> None:
         """Close the files; idempotent."""
@@ -461,13 +467,15 @@ class Store:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _load(self, salvage: bool) -> None:
         for id_, author, epoch, size, root, hlc in self._read("SELECT id, author, epoch, size, root, hlc FROM feeds"):
             self._feeds[author, epoch] = _Feed(id_, size, root, hlc)
-        for author, epoch, seq, id_ in self._read("SELECT author, epoch, seq, id FROM forks"):
-            self._forks.add(author, epoch, seq, id_)
-        for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
-            self._claim(EntryKey(author, epoch, seq), purger)
+        with suppress(StoreDamaged) if salvage else nullcontext():
+            for author, epoch, seq, id_ in self._read("SELECT author, epoch, seq, id FROM forks"):
+                self._forks.add(author, epoch, seq, id_)
+        with suppress(StoreDamaged) if salvage else nullcontext():
+            for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
+                self._claim(EntryKey(author, epoch, seq), purger)
 
     def _claim(self, target: EntryKey, purger: str) -> None:
         self._claims[target] = self._claims.get(target, frozenset()) | {purger}

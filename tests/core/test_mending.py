@@ -109,7 +109,7 @@ def test_every_zeroed_page_is_found_and_the_readable_rest_taken_over(template: P
         store.close()
         assert str(mended)
         shutil.rmtree(home.root)
-    assert whole >= 3, "damage to an index or a text costs no entry"
+    assert whole >= 5, "damage to an index, a text or what entries say again costs no entry"
 
 
 def test_a_database_of_which_nothing_can_be_read_is_put_aside(template: Path, tmp_path: Path) -> None:
