@@ -138,14 +138,11 @@ def decode_data(envelope: Envelope, schema: type[msgspec.Struct]) -> msgspec.Str
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """Somebody else's text, safe to print in one line: control characters become spaces, whatever else nobody would see a mark."""
+    """Somebody else's text, safe to print in one line: what isn't drawn becomes spaces, and what tag characters spell is read out."""
     text = text[: 2 * limit]
     if not (text.isascii() and text.isprintable()):
-        text = marked("".join(" " if c.isspace() or unseen(c) in _SPACES else c for c in text), keep="")
+        text = marked("".join(c if c.isprintable() or unseen(c) is Unseen.TAG else " " for c in text), keep="")
     return text.strip()[:limit]
-
-
-_SPACES = (Unseen.CONTROL, Unseen.DIRECTION)
 
 
 def _version(payload: bytes) -> int:

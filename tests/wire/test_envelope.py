@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_core.errors import TooLarge, VerificationFailed
-from agent_core.text import marked
 from agent_core.wire import catalogue
 from agent_core.wire.envelope import MAX_ENVELOPE_BYTES, Envelope, NewerVersion, Priority, decode, encode, one_line
 from tests.support.envelopes import envelope
@@ -118,5 +117,4 @@ def test_any_value_in_any_field_gives_an_envelope_or_a_clean_refusal(field: str,
 def test_one_line_is_one_printable_line(text: str) -> None:
     line = one_line(text)
     assert len(line) <= 200
-    assert "\n" not in line
-    assert marked(line, keep="") == line, "whatever nobody would see is marked"
+    assert line.isprintable()
