@@ -41,6 +41,8 @@ PAINTS_PER_S = 8
 #: After a flush that took more than this many seconds of the processor it repaints only so often, times a second.
 SLOW_PAINT_S = 0.03
 SLOW_PAINTS_PER_S = 2
+#: How often what only ages is painted anew, seconds: no clock here shows less.
+TICK_S = 1.0
 #: Slices the console keeps fresh whatever pane is shown.
 SLICES = (
     "status",
@@ -111,7 +113,8 @@ class ConsoleApp(App[str]):
             "This console is read-only; start it without --read-only to change something." if options.read_only else ""
         )
         self.pane_name = ""
-        self._dirty: set[str] = set()
+        self._dirty: set[str] = set()  # slices with something new to show
+        self._aged: set[str] = set()  # slices that only say how much time has passed
         self._not_before = 0.0
         self._may_speak = False
         self._view_filters: dict[str, str] = {}
@@ -148,11 +151,11 @@ class ConsoleApp(App[str]):
     async def on_mount(self) -> None:
         if self.options.ascii:
             self.add_class("-ascii")
-        self.store.listen("*", self._dirty.add)
+        self.store.listen("*", self._note_change)
         self._fit(self.size.width, self.size.height)
         await self.show_pane(self.session.pane)
         self.set_interval(1 / PAINTS_PER_S, self._follow_store, name="flush")
-        self.set_interval(0.5, self._tick, name="tick")
+        self.set_interval(TICK_S, self._tick, name="tick")
         for problem in self.registry.problems:
             self.notify(problem, severity="warning", markup=False)
         if self.options.load_offline is not None and self.options.setup is None:
@@ -229,6 +232,9 @@ class ConsoleApp(App[str]):
         pane = found.first() if found else None
         return pane if isinstance(pane, Pane) and pane.is_whole else None
 
+    def _note_change(self, slice: str) -> None:
+        (self._aged if self.store.only_aged(slice) else self._dirty).add(slice)
+
     def _follow_store(self) -> None:
         if self.store.clock() < self._not_before and CONNECTION not in self._dirty:
             return
@@ -248,7 +254,7 @@ class ConsoleApp(App[str]):
         if "status" in changed:
             self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
-            self.status_bar.refresh()
+            self.status_bar.repaint()
         if "attention" in changed:
             self._attend()
         if CONNECTION in changed:
@@ -259,11 +265,12 @@ class ConsoleApp(App[str]):
 
     def _tick(self) -> None:
         self.store.heed()
-        self.status_bar.refresh()
+        self.status_bar.repaint()
         pane = self.pane
         if self.store.away:
             self._age()
-        if pane is not None and (pane.ticks or not self.store.live):
+        aged, self._aged = self._aged, set()
+        if pane is not None and (pane.ticks or not self.store.live or pane.wants(aged)):
             pane.sync()
 
     def _connection_changed(self) -> None:
@@ -288,7 +295,7 @@ class ConsoleApp(App[str]):
         """The person said to speak as this agent."""
         self.read_only = ""
         self._may_speak = True
-        self.status_bar.refresh()
+        self.status_bar.repaint()
 
     def use_palette(self, palette: Palette) -> None:
         """Other colours from now on, and next time."""
@@ -314,7 +321,7 @@ class ConsoleApp(App[str]):
         if new:
             self.bell()
         self._known_attention = {i.id for i in items}
-        self.pane_bar.refresh()
+        self.pane_bar.repaint()
         self.window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
 
     def window_title(self, title: str) -> None:
@@ -340,8 +347,8 @@ class ConsoleApp(App[str]):
             pane.display = pane.id == f"pane-{name}"
         self.pane_bar.current = name
         self.key_bar.pane = name
-        self.pane_bar.refresh()
-        self.key_bar.refresh()
+        self.pane_bar.repaint()
+        self.key_bar.repaint()
         shown = self.pane
         if shown is not None:
             if fresh:

@@ -95,7 +95,7 @@ class Choice(Painted, can_focus=True):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return 1 if self.across else len(self.options)
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         width = self.size.width
         if self.across:
             line: Line = []
@@ -150,7 +150,7 @@ class Note(Painted):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._builder(width))
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         width = self.size.width
         lines: list[Any] = self._builder(width)
         return self.strip(lines[y] if y < len(lines) else [], width)

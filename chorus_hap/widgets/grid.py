@@ -67,7 +67,7 @@ class Grid(Viewport):
         keys = [r.key for r in self._shown]
         self.cursor = keys.index(key) if key in keys else max(0, min(self.cursor, len(keys) - 1))
         self.keep_in_view()
-        self.refresh()
+        self.repaint()
         if self.key != key:
             self.post_message(self.Moved(self))
 

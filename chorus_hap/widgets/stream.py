@@ -70,7 +70,7 @@ class StreamView(Viewport):
             self.top = max(0, self.top - evicted)
         if new:
             self.keep_in_view()
-            self.refresh()
+            self.repaint()
         self.retitle()
 
     @property
@@ -84,7 +84,7 @@ class StreamView(Viewport):
         if not self.paused:
             self.pull()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def toggle_follow(self) -> None:
         """Keep the newest in sight, or stay."""
@@ -93,7 +93,7 @@ class StreamView(Viewport):
             self.cursor = max(0, len(self._items) - 1)
             self.keep_in_view()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def set_filter(self, wanted: Filter) -> None:
         """Filter what was collected, also while paused (then up to the pause)."""
@@ -111,7 +111,7 @@ class StreamView(Viewport):
         )
         self.keep_in_view()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def states(self) -> list[str]:
         out = []
