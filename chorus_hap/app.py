@@ -36,11 +36,15 @@ from chorus_hap.wizard.trouble import Trouble
 
 #: Below this nothing can be shown that would be true and legible.
 MIN_COLUMNS, MIN_ROWS = 60, 18
+#: From here on a list has room for its detail beside it; below it stands under the list.
+BROAD_COLUMNS = 150
 #: The visible pane repaints at most so often, times a second.
 PAINTS_PER_S = 8
 #: After a flush that took more than this many seconds of the processor it repaints only so often, times a second.
 SLOW_PAINT_S = 0.03
 SLOW_PAINTS_PER_S = 2
+#: How long a toast stays, seconds.
+TOAST_S = 3.0
 #: How often what only ages is painted anew, seconds: no clock here shows less.
 TICK_S = 1.0
 #: Slices the console keeps fresh whatever pane is shown.
@@ -98,7 +102,7 @@ class ConsoleApp(App[str]):
     COMMANDS: ClassVar[set[Any]] = {Actions}
     BINDINGS: ClassVar[list[BindingType]] = []
     ENABLE_COMMAND_PALETTE = True
-    NOTIFICATION_TIMEOUT = 6
+    NOTIFICATION_TIMEOUT = TOAST_S
 
     def __init__(self, store: Store, source: Source, options: Options) -> None:
         self.registry = Registry(options.keys)
@@ -196,6 +200,7 @@ class ConsoleApp(App[str]):
     def _fit(self, width: int, height: int) -> None:
         small = width < MIN_COLUMNS or height < MIN_ROWS
         self.set_class(width >= 110, "-wide")
+        self.set_class(width >= BROAD_COLUMNS, "-broad")
         self.set_class(height >= 36, "-tall")
         self.set_class(height < 22, "-low")
         if not self.main.query("#toosmall"):
@@ -419,9 +424,20 @@ class ConsoleApp(App[str]):
             run(argument or action.argument)
 
     def say(self, text: str, severity: str = "information") -> None:
-        """A toast."""
+        """A toast: above the footer, in place of the one before."""
         if text:
-            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+            self.notify(text, severity=severity, markup=False)
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Textual's toasts, one at a time, and never over a dialog: where one reaches the line above the footer, on the last line."""
+        self.clear_notifications()
+        dialogs = (
+            [child.region for child in self.screen.children if child.id is None] if self.screen is not self.main else []
+        )
+        row = self.size.height - 2
+        for screen in self.screen_stack:
+            screen.set_class(any(r.bottom > row and r.height < self.size.height for r in dialogs), "-covered")
+        super().notify(message, **options)
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""

@@ -60,7 +60,7 @@ class UcxlPane(Pane):
                     "Versions",
                     [
                         Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 0),
-                        Column("size", 7, right=True, from_width=54), Column("note", 0, from_width=72),
+                        Column("size", 7, right=True, rank=1), Column("note", rank=2),
                     ],
                     header=False,
                     empty="The versions of the address at the cursor.",
