@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.containers import Container, Vertical
+from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -426,18 +427,17 @@ class ConsoleApp(App[str]):
     def say(self, text: str, severity: str = "information") -> None:
         """A toast: above the footer, in place of the one before."""
         if text:
-            self.notify(text, severity=severity, markup=False)
+            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
 
-    def notify(self, message: str, **options: Any) -> None:
-        """Textual's toasts, one at a time, and never over a dialog: where one reaches the line above the footer, on the last line."""
-        self.clear_notifications()
-        dialogs = (
-            [child.region for child in self.screen.children if child.id is None] if self.screen is not self.main else []
+    def _on_notify(self, _event: Notify) -> None:
+        """Before Textual's own handler: one toast at a time, and over no dialog; one that is in its way sends it to the last line."""
+        self._notifications.clear()
+        over = self.screen is not self.main
+        regions = (
+            [child.region for child in self.screen.children if isinstance(child, Container | Vertical)] if over else []
         )
         row = self.size.height - 2
-        for screen in self.screen_stack:
-            screen.set_class(any(r.bottom > row and r.height < self.size.height for r in dialogs), "-covered")
-        super().notify(message, **options)
+        self.screen.set_class(any(r.bottom > row and r.height < self.size.height for r in regions), "-covered")
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""
