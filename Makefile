@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh loss bench-election nemesis clean
+.PHONY: help run tour test lint check install lock screenshots docs sim mutants crash soak bench-feeds bench-mesh loss bench-console bench-election nemesis clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ bench-feeds: install ## durable appends and catching up in figures, Hypercore's 
 
 loss: install ## a fifth of the gossip lost, in many simulated meshes and between real daemons; ends with JSON
 	@$(BIN)/python -m bench.loss
+
+bench-console: install ## what an idle console writes to its terminal, pane by pane, as JSON; takes about two minutes
+	@$(BIN)/python -m bench.console
 
 bench-election: install ## how soon a new leader is seen by all, beside etcd and Serf, in network namespaces (root; QUICK=1, BUSY=minutes)
 	@$(BIN)/python -m bench.election $(if $(QUICK),--quick) $(if $(BUSY),--busy-minutes $(BUSY))

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.containers import Container, Vertical
+from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -38,17 +39,23 @@ from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
 from chorus_hap.widgets.lines import clean
 from chorus_hap.widgets.viewport import Look, Painted, Viewport
-from chorus_hap.wizard.dialogs import Confirm, FirstRun, Reader, Setup
+from chorus_hap.wizard.dialogs import Confirm, FirstRun, Setup
 from chorus_hap.wizard.modal import Modal
 from chorus_hap.wizard.trouble import Trouble
 
 #: Below this nothing can be shown that would be true and legible.
 MIN_COLUMNS, MIN_ROWS = 60, 18
+#: From here on a list has room for its detail beside it; below it stands under the list.
+BROAD_COLUMNS = 150
 #: The visible pane repaints at most so often, times a second.
 PAINTS_PER_S = 8
 #: After a flush that took more than this many seconds of the processor it repaints only so often, times a second.
 SLOW_PAINT_S = 0.03
 SLOW_PAINTS_PER_S = 2
+#: How long a toast stays, seconds.
+TOAST_S = 3.0
+#: How often what only ages is painted anew, seconds: no clock here shows less.
+TICK_S = 1.0
 #: Slices the console keeps fresh whatever pane is shown.
 SLICES = (
     "status",
@@ -115,7 +122,7 @@ class ConsoleApp(App[str]):
     COMMANDS: ClassVar[set[Any]] = {Actions}
     BINDINGS: ClassVar[list[BindingType]] = []
     ENABLE_COMMAND_PALETTE = True
-    NOTIFICATION_TIMEOUT = 6
+    NOTIFICATION_TIMEOUT = TOAST_S
 
     def __init__(self, store: Store, source: Source, options: Options) -> None:
         self.registry = Registry(options.keys)
@@ -134,7 +141,8 @@ class ConsoleApp(App[str]):
             "This console is read-only; start it without --read-only to change something." if options.read_only else ""
         )
         self.pane_name = ""
-        self._dirty: set[str] = set()
+        self._dirty: set[str] = set()  # slices with something new to show
+        self._aged: set[str] = set()  # slices that only say how much time has passed
         self._not_before = 0.0
         self._may_speak = False
         self._view_filters: dict[str, str] = {}
@@ -155,7 +163,7 @@ class ConsoleApp(App[str]):
         self.proposal: dict[str, str] = {}  #: what was typed into a proposal that was left
         self._names = Names()
         self.program = Here(options.home)
-        self._late: deque[Screen[Any]] = deque(maxlen=4)
+        self._late: deque[tuple[Screen[Any], Callable[[Any], None] | None]] = deque(maxlen=4)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
@@ -174,11 +182,11 @@ class ConsoleApp(App[str]):
     async def on_mount(self) -> None:
         if self.options.ascii:
             self.add_class("-ascii")
-        self.store.listen("*", self._dirty.add)
+        self.store.listen("*", self._note_change)
         self._fit(self.size.width, self.size.height)
         await self.show_pane(self.session.pane)
         self.set_interval(1 / PAINTS_PER_S, self._follow_store, name="flush")
-        self.set_interval(0.5, self._tick, name="tick")
+        self.set_interval(TICK_S, self._tick, name="tick")
         for problem in self.registry.problems:
             self.notify(clean_lines(problem), severity="warning", markup=False)
         if self.options.load_offline is not None and self.options.setup is None:
@@ -219,6 +227,7 @@ class ConsoleApp(App[str]):
     def _fit(self, width: int, height: int) -> None:
         small = width < MIN_COLUMNS or height < MIN_ROWS
         self.set_class(width >= 110, "-wide")
+        self.set_class(width >= BROAD_COLUMNS, "-broad")
         self.set_class(height >= 36, "-tall")
         self.set_class(height < 22, "-low")
         if not self.main.query("#toosmall"):
@@ -255,6 +264,9 @@ class ConsoleApp(App[str]):
         pane = found.first() if found else None
         return pane if isinstance(pane, Pane) and pane.is_whole else None
 
+    def _note_change(self, slice: str) -> None:
+        (self._aged if self.store.only_aged(slice) else self._dirty).add(slice)
+
     def _follow_store(self) -> None:
         if self.store.clock() < self._not_before and CONNECTION not in self._dirty:
             return
@@ -274,7 +286,7 @@ class ConsoleApp(App[str]):
         if "status" in changed:
             self._whose_voice()
         if changed & {"status", "attention", CONNECTION}:
-            self.status_bar.refresh()
+            self.status_bar.repaint()
         if changed & {"status", CONNECTION}:
             self.key_bar.again()
             if self.banner.display:
@@ -290,11 +302,12 @@ class ConsoleApp(App[str]):
 
     def _tick(self) -> None:
         self.store.heed()
-        self.status_bar.refresh()
+        self.status_bar.repaint()
         pane = self.pane
         if self.store.away:
             self._age()
-        if pane is not None and (pane.ticks or not self.store.live):
+        aged, self._aged = self._aged, set()
+        if pane is not None and (pane.ticks or not self.store.live or pane.wants(aged)):
             pane.sync()
         self._tell_modals()
 
@@ -313,8 +326,8 @@ class ConsoleApp(App[str]):
     def open_modal(
         self, screen: Screen[T], callback: Callable[[T | None], None] | None = None, *, over: Screen[Any] | None = None
     ) -> None:
-        """Put a screen over the panes, one of a kind. A page that comes late, since a node had to be asked, waits while something
-        else has the keys: what is being typed there must not go to it.
+        """Put a screen over the panes, one of a kind. What comes late, since a node had to be asked, waits while something else
+        has the keys: what is being typed there must not go to it.
 
         Args:
             screen: what is to have the keys.
@@ -322,8 +335,8 @@ class ConsoleApp(App[str]):
             over: the screen that asks for it; the panes' by default.
         """
         if self.screen is not (over or self.main):
-            if isinstance(screen, Reader):
-                self._late.append(screen)
+            if isinstance(screen, Modal) and screen.comes_late:
+                self._late.append((screen, callback))
             return
         if not any(type(opened) is type(screen) for opened in self.screen_stack):
             self.push_screen(screen, callback)
@@ -334,7 +347,7 @@ class ConsoleApp(App[str]):
             if isinstance(screen, Modal) and screen.is_mounted:
                 screen.again()
         if self._late and self.screen is self.main:
-            self.open_modal(self._late.popleft())
+            self.open_modal(*self._late.popleft())
 
     def _whose_voice(self) -> None:
         """A console on an agent's home says so all the time, and changes nothing until ``:speak`` (SPEC section 0)."""
@@ -388,7 +401,7 @@ class ConsoleApp(App[str]):
         if new:
             self.bell()
         self._known_attention = {i.id for i in items}
-        self.pane_bar.refresh()
+        self.pane_bar.repaint()
         self.window_title(f"({len(items)}!) chorus-hap" if items else "chorus-hap")
 
     def window_title(self, title: str) -> None:
@@ -414,8 +427,8 @@ class ConsoleApp(App[str]):
             pane.display = pane.id == f"pane-{name}"
         self.pane_bar.current = name
         self.key_bar.pane = name
-        self.pane_bar.refresh()
-        self.key_bar.refresh()
+        self.pane_bar.repaint()
+        self.key_bar.repaint()
         shown = self.pane
         if shown is not None:
             if fresh:
@@ -508,9 +521,19 @@ class ConsoleApp(App[str]):
             run(argument or action.argument)
 
     def say(self, text: str, severity: str = "information") -> None:
-        """A toast."""
+        """A toast: above the footer, in place of the one before."""
         if text:
             self.notify(clean_lines(self.here(text)), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def _on_notify(self, _event: Notify) -> None:
+        """Before Textual's own handler: one toast at a time, and over no dialog; one that is in its way sends it to the last line."""
+        self._notifications.clear()
+        over = self.screen is not self.main
+        regions = (
+            [child.region for child in self.screen.children if isinstance(child, Container | Vertical)] if over else []
+        )
+        row = self.size.height - 2
+        self.screen.set_class(any(r.bottom > row and r.height < self.size.height for r in regions), "-covered")
 
     def work(self, job: Callable[[], Awaitable[Any]], group: str = "job", *, exclusive: bool = True) -> None:
         """Run a job beside the screen; a refusal becomes a toast that says what to do."""

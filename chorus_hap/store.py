@@ -103,6 +103,7 @@ class Store:
         self._listeners: dict[str, list[Listener]] = {}
         self._connection = Connection(since=clock())
         self._heard = clock()
+        self._only_aged: set[str] = set()
         self.as_of = ""  #: RFC 3339 time of the store on disk while nothing live has arrived
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -126,6 +127,10 @@ class Store:
         """Seconds since the value arrived."""
         held = self._values.get(slice)
         return max(0.0, self.clock() - held.at) if held else 0.0
+
+    def only_aged(self, slice: str) -> bool:
+        """Whether the latest value of a state slice says nothing new but how much time has passed: it need not be shown at once."""
+        return slice in self._only_aged
 
     def ring(self, slice: str) -> Ring[Any]:
         """The ring of a stream slice."""
@@ -174,6 +179,9 @@ class Store:
 
     def put(self, slice: str, value: Any, rev: int = 0) -> None:
         """Hold a typed value."""
+        held = self._values.get(slice)
+        same = held is not None and lasting(held.value) == lasting(value)
+        (self._only_aged.add if same else self._only_aged.discard)(slice)
         self._values[slice] = _Held(value, rev, self.clock())
         self._tell(slice)
 
@@ -271,6 +279,17 @@ class Store:
     def _tell(self, slice: str) -> None:
         for listener in (*self._listeners.get(slice, ()), *self._listeners.get("*", ())):
             listener(slice)
+
+
+def lasting(value: Any) -> Any:
+    """A value without what is measured anew each time it is told: ages, round trips, shares, all of them floats."""
+    if isinstance(value, float):
+        return 0.0
+    if isinstance(value, msgspec.Struct):
+        return type(value), *(lasting(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, tuple | list):
+        return tuple(map(lasting, value))
+    return value
 
 
 def shape_of(slice: str) -> Any:

@@ -200,7 +200,9 @@ class Facade(Reading):
     @operation("ucxl.delete", changes=True)
     async def ucxl_delete(self, request: DeleteRequest, caller: Caller) -> Posted:
         """Bury an address under a tombstone; its history stays."""
-        posted = await self._parts.addresses.delete(request.address, request.note, request.op_id, caller)
+        posted = await self._parts.addresses.delete(
+            request.address, request.note, request.op_id, caller, request.if_match
+        )
         return await self._delivered(posted, request.wait_s)
 
     @operation("log.verify")

@@ -117,10 +117,11 @@ class StageRequest(Shape, frozen=True, kw_only=True):
 
 
 class DeleteRequest(Shape, frozen=True, kw_only=True):
-    """An address to bury; its history stays."""
+    """An address to bury; its history stays. ``if_match`` as of :class:`agent_core.shapes.PutRequest`."""
 
     address: str
     note: str = ""
+    if_match: str = ""
     op_id: str = ""
     wait_s: Wait = 0.0
 

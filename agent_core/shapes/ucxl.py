@@ -57,7 +57,8 @@ class Content(Shape, frozen=True, kw_only=True):
 
 
 class PutRequest(Shape, frozen=True, kw_only=True):
-    """A new version. ``data`` is base64. ``if_match`` is the hash that must be latest, ``none`` for a new address.
+    """A new version. ``data`` is base64. ``if_match`` is the hash that must be latest, ``none`` for a new address; where versions
+    stand side by side it names them all, with commas between, since a new version replaces them all.
 
     Content too large for one call is staged before; ``upload`` names it, and ``data`` comes behind it. With ``wait_s`` it is
     waited for ``members`` others to hold the entry and its whole content.

@@ -59,7 +59,7 @@ class UcxlService:
             InvalidAddress: it doesn't parse, has wildcards, or names a version.
             TooLarge: more than this node takes.
             NotFound: nothing was staged under the name given.
-            Conflict: ``if_match`` isn't the latest any more.
+            Conflict: what stands isn't what ``if_match`` names any more.
             InvalidInput: the data isn't base64, or media type, note or citations can't be.
             Refused: this node may not write.
             Unavailable: history is still being folded.
@@ -100,11 +100,11 @@ class UcxlService:
         size = self._uploads.add(upload, _content(data), self._context().now_ms / 1000)
         return shapes.Staged(upload=upload, size=size)
 
-    async def delete(self, address: str, note: str, op_id: str, caller: Caller) -> shapes.Posted:
+    async def delete(self, address: str, note: str, op_id: str, caller: Caller, if_match: str = "") -> shapes.Posted:
         """Write a tombstone; history stays.
 
         Raises:
-            InvalidAddress, Refused: as :meth:`put`.
+            InvalidAddress, Refused, Conflict: as :meth:`put`.
             NotFound: nothing is there, or it is deleted already.
         """
         place = _writable(address)
@@ -120,6 +120,7 @@ class UcxlService:
                 f"There is nothing at {place} to delete.",
                 nearest(str(place), self._fold().graphs, "`ucxl ls` lists what there is."),
             )
+        _match(place, graph, if_match)
         data = PutData(
             address=str(place),
             parents=_parents(graph),
@@ -188,11 +189,22 @@ def _match(place: Address, graph: Graph | None, if_match: str) -> None:
         return
     latest = graph.latest() if graph else None
     if if_match == NONE:
-        if latest is not None and not latest.data.deleted:
-            raise Conflict(f"{place} exists already, at version {latest.hash}.", "Read it, then write with --if-match.")
-    elif latest is None or latest.hash != if_match:
+        standing = next((v for v in graph.heads() if not v.data.deleted), None) if graph else None
+        if standing is not None:
+            raise Conflict(
+                f"{place} exists already, at version {standing.hash}.", "Read it, then write with --if-match."
+            )
+        return
+    named = {name for part in if_match.split(",") if (name := part.strip())}
+    if graph is None or latest is None or latest.hash not in named:
         found = f"its latest version is {latest.hash}" if latest else "nothing is there"
         raise Conflict(f"{place} has moved on: {found}, not {if_match[:64]}.", "Read it again and merge your change.")
+    heads = {v.hash for v in graph.heads()} | {latest.hash}
+    if heads != named:  # whoever writes replaces all that stands, so all of it must have been seen
+        raise Conflict(
+            f"{place} has moved on: {', '.join(sorted(heads))} stand there, not {if_match[:64]}.",
+            "Read it again and name every version that your change replaces, with commas between them.",
+        )
 
 
 def _parents(graph: Graph | None) -> tuple[str, ...]:

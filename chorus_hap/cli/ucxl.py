@@ -61,7 +61,10 @@ def put(
     media: str = typer.Option("", "--media", metavar="TYPE", help="media type; guessed from the file's name"),
     note: str = typer.Option("", "--note", metavar="TEXT", help="what changed, one line"),
     if_match: str = typer.Option(
-        "", "--if-match", metavar="HASH", help="only if this is the latest; none for a new address"
+        "",
+        "--if-match",
+        metavar="HASH",
+        help="only if this is all that stands there (several with commas); none for a new address",
     ),
     cite: list[str] = typer.Option(
         [], "--cite", metavar="ADDRESS=REASON", help="a UCXL address and why; again for more"
@@ -92,6 +95,7 @@ def put(
 class _Delete(msgspec.Struct):
     address: str
     note: str
+    if_match: str
 
 
 @app.command()
@@ -99,10 +103,11 @@ def delete(
     context: typer.Context,
     address: str = typer.Argument(help="a UCXL address without wildcards"),
     note: str = typer.Option("", "--note", metavar="TEXT", help="why"),
+    if_match: str = typer.Option("", "--if-match", metavar="HASH", help="only if this is all that stands there"),
 ) -> None:
     """Put a tombstone at an address; its history stays."""
     run = here(context)
-    posted = run.deliver("ucxl.delete", _Delete(address, note))
+    posted = run.deliver("ucxl.delete", _Delete(address, note, if_match))
     if run.out.json:
         run.out.data(posted)
     else:

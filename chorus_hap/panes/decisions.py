@@ -13,8 +13,9 @@ from chorus_hap.panes.base import Pane
 from chorus_hap.subjects import subject
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import choice_role, tally_bar
+from chorus_hap.widgets.columns import Cell, allot, lay, needs_of
 from chorus_hap.widgets.grid import Column, Grid, Row
-from chorus_hap.widgets.lines import Line, Span, clock, cut, facts, fit, one_line, short, since, words_of, wrap
+from chorus_hap.widgets.lines import Line, Span, clock, facts, one_line, short, since, words_of, wrap
 from chorus_hap.widgets.prose import prose
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.viewport import Viewport
@@ -137,24 +138,35 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float, change
     if d.description:
         lines += [[], *prose(d.description, width)]
     lines += [[], [("Votes", "dim")]]
+    lines += vote_lines(d, width, glyphs)
+    return lines
+
+
+#: Voter, choice, reason, time.
+_VOTES = (Column("", 24), Column("", 12), Column(""), Column("", 5, rank=1))
+
+
+def vote_lines(d: Decision, width: int, glyphs: Glyphs) -> list[Line]:
+    """Who voted how, and why; who hasn't comes last."""
+    rows: list[tuple[Cell, ...]] = []
     for vote in sorted(d.votes, key=lambda v: not v.choice):
         choice = (
             f"{vote.previous} {glyphs.right} {vote.choice}"
             if vote.previous and vote.choice
             else vote.choice or glyphs.dash
         )
-        line: Line = [
-            (fit(vote.voter, 16) + " ", "you" if vote.you else "text"),
-            (fit(choice, max(9, len(choice))) + "  ", choice_role(vote.choice, d.options) if vote.choice else "dim"),
-        ]
-        if vote.choice and not vote.counted and not d.provisional:
-            line.append(("was not counted  ", "warn"))
-        line += [
-            (cut(one_line(vote.reason), max(8, width - 44)), "text"),
-            (f"  {clock(vote.at, seconds=False)}" if vote.at else "", "dim"),
-        ]
-        lines.append(line)
-    return lines
+        said: Line = [("was not counted  ", "warn")] if vote.choice and not vote.counted and not d.provisional else []
+        said.append((one_line(vote.reason), "text"))
+        rows.append(
+            (
+                (one_line(vote.voter), "you" if vote.you else "text"),
+                (choice, choice_role(vote.choice, d.options) if vote.choice else "dim"),
+                said,
+                (clock(vote.at, seconds=False) if vote.at else "", "dim"),
+            )
+        )
+    sizes = allot(_VOTES, needs_of([""] * len(_VOTES), rows), width)
+    return [lay(_VOTES, row, sizes) for row in rows]
 
 
 class DecisionsPane(Pane):
@@ -170,8 +182,8 @@ class DecisionsPane(Pane):
             [
                 Column("state", 11),
                 Column("title", 0),
-                Column("votes", 10),
-                Column("time", 9, right=True),
+                Column("votes", 10, rank=2),
+                Column("time", 9, right=True, rank=1),
                 Column("yours", 8),
             ],
             empty="Nothing was ever put to a vote here. p proposes the first decision.",

@@ -175,7 +175,7 @@ class HmmmPane(Pane):
         with Container(classes="row"):
             yield Grid(
                 "Rooms",
-                [Column("room", 0), Column("new", 3, right=True), Column("", 4, right=True, from_width=26)],
+                [Column("room", 0), Column("new", 3, right=True), Column("", 4, right=True, rank=1)],
                 header=False,
                 empty="Rooms live here, one for each issue. n writes the first message.",
                 id="hm-rooms",

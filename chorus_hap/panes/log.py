@@ -14,7 +14,8 @@ from agent_core.shapes import LogEntry
 from chorus_hap.names import Names
 from chorus_hap.panes.base import Pane
 from chorus_hap.subjects import subject
-from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, plural, wrap
+from chorus_hap.widgets.columns import Cell, Column
+from chorus_hap.widgets.lines import Line, clock, facts, one_line, plural, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.stream import StreamView
 from chorus_hap.widgets.viewport import Viewport
@@ -32,22 +33,22 @@ def named(entries: Iterable[LogEntry], names: Names) -> list[LogEntry]:
     ]
 
 
-def log_line(entry: LogEntry, width: int) -> Line:
-    """An entry on one line."""
-    wide = width >= 96
-    role = _FAMILY_ROLES.get(entry.type.partition(".")[0], "text")
-    line: Line = [
-        (clock(entry.at) + "  ", "dim"),
-        (entry.id + "  ", "dim"),
-        (fit(entry.author, 18 if wide else 13) + " ", "text"),
-        (fit(entry.type, 20 if wide else 16) + " ", role),
-    ]
+#: Time, id, author, type, text.
+LOG_COLUMNS = (
+    Column("", 8), Column("", 8, rank=2), Column("", 24, least=14), Column("", 20, least=14, rank=1), Column(""),
+)  # fmt: skip
+
+
+def log_cells(entry: LogEntry) -> tuple[Cell, ...]:
+    """An entry in the columns of a line."""
+    text: Line = []
     if entry.held:
-        line.append(("held: its time is ahead  ", "warn"))
+        text.append(("held: its time is ahead  ", "warn"))
     if entry.body not in ("present", "no body", ""):
-        line.append((f"[{entry.body}] ", "warn"))
-    line.append((one_line(entry.text), "text"))
-    return line
+        text.append((f"[{entry.body}] ", "warn"))
+    text.append((one_line(entry.text), "text"))
+    role = _FAMILY_ROLES.get(entry.type.partition(".")[0], "text")
+    return (clock(entry.at), "dim"), (entry.id, "dim"), (one_line(entry.author), "text"), (entry.type, role), text
 
 
 def log_fields(entry: LogEntry) -> tuple[str, Mapping[str, str]]:
@@ -87,7 +88,8 @@ class LogPane(Pane):
             yield StreamView(
                 "Log",
                 lambda: self.store.ring("log"),
-                lambda entry, width: log_line(self._named(entry), width),
+                LOG_COLUMNS,
+                lambda entry: log_cells(self._named(entry)),
                 lambda entry: log_fields(self._named(entry)),
                 empty="Every durable entry of every member appears here. n writes the first message.",
                 id="lo-stream",

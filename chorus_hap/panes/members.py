@@ -63,7 +63,7 @@ def member_rows(members: Sequence[MemberInfo], glyphs: Glyphs, now: datetime) ->
                 ("revoked" if m.revoked else "evicted" if m.evicted else "voter" if m.voter else "", "bad" if m.revoked else "dim" if m.evicted else "text"),
                 ("here" if m.you else "now" if m.online else since(m.last_seen, now) or "never", "dim"),
                 (str(m.entries), "dim"),
-                (f"  …{m.peer_id[-6:]}", "dim"),
+                (f"…{m.peer_id[-6:]}", "dim"),
             ),
             {"role": m.role, "kind": m.kind, "authority": m.authority, "voter": "yes" if m.voter else "no",
              "online": "yes" if m.online else "no", "name": m.agent_id},
@@ -120,9 +120,9 @@ class MembersPane(Pane):
         yield Grid(
             "Roster",
             [
-                Column("member", 0, share=2), Column("role", 12), Column("kind", 6), Column("authority", 12),
-                Column("", 7), Column("seen", 5, right=True), Column("entries", 7, right=True, from_width=76),
-                Column("  peer", 0, from_width=100, share=2),
+                Column("member"), Column("role", 12, rank=1), Column("kind", 6, rank=3), Column("authority", 12, rank=2),
+                Column("", 7), Column("seen", 5, right=True), Column("entries", 7, right=True, rank=4),
+                Column("peer", 9, rank=5),
             ],
             empty="Members of the cluster live here. i makes a ticket by which a new node comes in.",
             id="me-roster",
@@ -130,8 +130,8 @@ class MembersPane(Pane):
         yield Grid(
             "Live connections",
             [
-                Column("peer", 0, share=2), Column("dir", 8), Column("for", 5, right=True), Column("rtt", 8, right=True),
-                Column("score", 5, right=True), Column("entries", 7, right=True), Column("address, or what was refused", 0, share=2, from_width=100),
+                Column("peer"), Column("dir", 8), Column("for", 5, right=True, rank=1), Column("rtt", 8, right=True, rank=2),
+                Column("score", 5, right=True, rank=4), Column("entries", 7, right=True, rank=5), Column("address, or what was refused", rank=3),
             ],
             empty="No connection is open. Overview has the command that brings a second node.",
             id="me-peers",

@@ -17,6 +17,7 @@ from chorus_hap.panes.log import named
 from chorus_hap.store import Store
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import tally_bar
+from chorus_hap.widgets.columns import allot, lay, needs_of
 from chorus_hap.widgets.grid import Column, Grid, Row
 from chorus_hap.widgets.keys import key_lines
 from chorus_hap.widgets.lines import Line, ago, clock, cut, facts, one_line, plural, short, since, wrap, wrap_spans
@@ -91,17 +92,18 @@ def lone_lines(command: str, width: int, changes: bool = True) -> list[Line]:
     return lines
 
 
+#: Time, author, type, text of what was written lately.
+_RECENT = (Column("", 8), Column("", 24, least=14), Column("", 16, least=12, rank=1), Column(""))
+
+
 def recent_lines(entries: list[LogEntry], width: int) -> list[Line]:
     """The newest entries, newest first."""
-    return [
-        [
-            (clock(e.at) + "  ", "dim"),
-            (f"{one_line(e.author)[:16]:16}  ", "text"),
-            (f"{e.type:16.16}  ", "dim"),
-            (one_line(e.text), "text"),
-        ]
+    rows = [
+        ((clock(e.at), "dim"), (one_line(e.author), "text"), (e.type, "dim"), (one_line(e.text), "text"))
         for e in reversed(entries)
     ]
+    sizes = allot(_RECENT, needs_of([""] * len(_RECENT), rows), width)
+    return [lay(_RECENT, row, sizes) for row in rows]
 
 
 def decision_rows(decisions: tuple[Decision, ...], glyphs: Glyphs, changes: bool = True) -> list[Row]:
@@ -149,14 +151,14 @@ class OverviewPane(Pane):
         )
         yield Grid(
             "Open decisions",
-            [Column("", 0), Column("", 8), Column("", 7, right=True), Column("", 8)],
+            [Column(""), Column("", 8, rank=2), Column("", 7, right=True, rank=1), Column("", 8)],
             header=False,
             empty="No decision is open. p proposes one.",
             id="ov-plenum",
         )
         yield Grid(
             "Rooms",
-            [Column("", 18), Column("", 0), Column("", 4, right=True)],
+            [Column("", 18), Column(""), Column("", 4, right=True, rank=1)],
             header=False,
             empty="No room yet. n writes the first message.",
             id="ov-rooms",

@@ -15,7 +15,8 @@ from agent_core.shapes import Traffic
 from chorus_hap.panes.base import Pane
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.bars import sparkline
-from chorus_hap.widgets.lines import Line, clock, facts, fit, one_line, size, wrap
+from chorus_hap.widgets.columns import Cell, Column
+from chorus_hap.widgets.lines import Line, clock, facts, one_line, size, wrap
 from chorus_hap.widgets.sheet import Sheet
 from chorus_hap.widgets.stream import StreamView
 from chorus_hap.widgets.viewport import Viewport
@@ -28,21 +29,26 @@ def verdict_glyph(verdict: str, glyphs: Glyphs) -> str:
     return {"accept": glyphs.ok, "sent": glyphs.up, "ignore": glyphs.skip, "reject": glyphs.no}.get(verdict, "?")
 
 
-def traffic_line(item: Traffic, width: int, glyphs: Glyphs) -> Line:
-    """A message on one line."""
+#: Time, verdict's sign, type, sender, size, reason and text.
+TRAFFIC_COLUMNS = (
+    Column("", 8), Column("", 1), Column("", 24, least=16), Column("", 24, least=14, rank=1), Column("", 7, right=True, rank=2),
+    Column(""),
+)  # fmt: skip
+
+
+def traffic_cells(item: Traffic, glyphs: Glyphs) -> tuple[Cell, ...]:
+    """A message in the columns of a line."""
     role = VERDICT_ROLES.get(item.verdict, "text")
-    wide = width >= 96
-    line: Line = [
-        (clock(item.at) + " ", "dim"),
-        (f"{verdict_glyph(item.verdict, glyphs)} ", role),
-        (fit(item.type, 24 if wide else 18) + " ", "text" if item.verdict in ("accept", "sent") else "dim"),
-        (fit(item.sender, 16 if wide else 12) + " ", "you" if item.verdict == "sent" else "text"),
-        (fit(size(item.size), 7, right=True) + "  ", "dim"),
-    ]
-    if item.reason:
-        line.append((f"{item.verdict}: {one_line(item.reason)}  ", role))
-    line.append((one_line(item.text), "text"))
-    return line
+    said: Line = [(f"{item.verdict}: {one_line(item.reason)}  ", role)] if item.reason else []
+    said.append((one_line(item.text), "text"))
+    return (
+        (clock(item.at), "dim"),
+        (verdict_glyph(item.verdict, glyphs), role),
+        (item.type, "text" if item.verdict in ("accept", "sent") else "dim"),
+        (one_line(item.sender), "you" if item.verdict == "sent" else "text"),
+        (size(item.size), "dim"),
+        said,
+    )
 
 
 def traffic_fields(item: Traffic) -> tuple[str, Mapping[str, str]]:
@@ -95,7 +101,8 @@ class TrafficPane(Pane):
             yield StreamView(
                 "Traffic",
                 lambda: self.store.ring("traffic"),
-                lambda item, width: traffic_line(self._named(item), width, self.console.look.glyphs),
+                TRAFFIC_COLUMNS,
+                lambda item: traffic_cells(self._named(item), self.console.look.glyphs),
                 lambda item: traffic_fields(self._named(item)),
                 empty="Messages of the mesh pass here, also the refused ones with the reason. None has passed yet.",
                 id="tr-stream",

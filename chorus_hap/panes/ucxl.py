@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 from textual import on
-from textual.app import ComposeResult, SuspendNotSupported
+from textual.app import ComposeResult
 from textual.containers import Container
 
 from agent_core.errors import ChorusError, InvalidInput, Unavailable
-from agent_core.shapes import AddressInfo, Content, Diff, Posted, Version
+from agent_core.shapes import AddressInfo, Content, Diff, Version
 from agent_core.ucxl.address import parse_place
 from chorus_hap.panes.addresses import (
     body_of,
@@ -30,6 +24,7 @@ from chorus_hap.panes.addresses import (
     why_not_edited,
 )
 from chorus_hap.panes.base import Pane
+from chorus_hap.panes.editing import Editing, Opened, opened
 from chorus_hap.subjects import subject
 from chorus_hap.widgets.grid import Column, Grid
 from chorus_hap.widgets.sheet import Sheet
@@ -50,6 +45,8 @@ class UcxlPane(Pane):
         self._content: Content | None = None
         self._hash = ""
         self._loaded: tuple[str, str] = ("", "")
+        self._wanted = ""  # an address to go to as soon as the tree has it
+        self._editing = Editing(self, self._was_put)
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -65,7 +62,7 @@ class UcxlPane(Pane):
                     "Versions",
                     [
                         Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 0),
-                        Column("size", 7, right=True, from_width=54), Column("note", 0, from_width=72),
+                        Column("size", 7, right=True, rank=1), Column("note", rank=2),
                     ],
                     header=False,
                     empty="The versions of the address at the cursor.",
@@ -82,7 +79,9 @@ class UcxlPane(Pane):
         tree.caption = f"Addresses · {len(addresses)}" if addresses else "Addresses"
         before = tree.key
         tree.show(tree_rows(tree_of(addresses), self._shut, self.console.look.glyphs, bool(tree.filter)))
-        if not before:
+        if self._wanted and tree.choose(self._wanted):
+            self._wanted = ""
+        elif not before:
             first = next((a.address for a in sorted(addresses, key=lambda a: a.address)), "")
             if first:
                 tree.choose(first)
@@ -119,8 +118,10 @@ class UcxlPane(Pane):
             except ChorusError:
                 self._loaded = ("", "")
                 raise
+            # Who looks at an older version goes on looking at it; who looked at the latest gets the new one.
+            stays = same and any(v.hash == self._hash and not v.latest for v in self._versions)
+            keep = self._hash if stays and any(v.hash == self._hash for v in versions) else ""
             self._address, self._versions = address, versions
-            keep = self._hash if same and any(v.hash == self._hash for v in versions) else ""
             await self._get(keep)
 
         self.work(job, "ucxl-load")
@@ -217,46 +218,32 @@ class UcxlPane(Pane):
 
         info, content = self.info, self._content
         if info is not None:
-            if content is None or self._address != info.address:
+            if content is None or content.address != info.address:
                 self.console.say("Its content is still being read; try again in a moment.", "warning")
                 return
             refusal = why_not_edited(content)
             if refusal:
                 self.console.say(refusal, "warning")
                 return
-            text = "" if content.version.deleted else body_of(content) or ""
-            self._edit(info.address, text, info.hash)
+            self._editing.begin(opened(content, self.console.op_id()))
             return
         status = self.store.status
         start = f"ucxl://{status.agent_id}:{status.role}@project:task/path.md" if status else "ucxl://"
-        self.console.open_modal(
-            Ask("A new address", "agent:role@project:task/path", start, _no_address),
-            lambda address: self._edit(address, "", "none") if address else None,
-        )
 
-    def _edit(self, address: str, text: str, if_match: str) -> None:
-        edited = edit_text(self.console, text, Path(address).suffix or ".md")
-        if edited is None or edited == text:
-            self.console.say("Nothing was changed.")
-            return
-        media = "text/markdown" if address.endswith(".md") else "text/plain"
-        params = {
-            "address": address, "data": base64.b64encode(edited.encode()).decode(), "media": media, "if_match": if_match,
-            "op_id": self.console.op_id(),
-        }  # fmt: skip
+        def named(address: str | None) -> None:
+            if address:
+                new = Opened(
+                    address=address, base="", if_match="none", op_id=self.console.op_id(), at=self.now.isoformat()
+                )
+                self._editing.begin(new)
 
-        async def job() -> None:
-            try:
-                posted = await self.ask("ucxl.put", Posted, **params)
-            except ChorusError:
-                kept = self.console.options.home / "drafts" / f"ucxl-{params['op_id']}.txt"
-                kept.parent.mkdir(exist_ok=True)
-                kept.write_text(edited, "utf-8")
-                self.console.say(f"Your text is kept in {kept}.", "warning")
-                raise
-            self.console.say(f"Kept as version {posted.version[:8]}.")
+        self.console.open_modal(Ask("A new address", "agent:role@project:task/path", start, _no_address), named)
 
-        self.work(job)
+    def _was_put(self, address: str, version: str) -> None:
+        """Show the version that was just put, whatever was looked at before."""
+        self._wanted = address
+        self._hash, self._content, self._loaded = version, None, ("", "")
+        self.sync()
 
     def do_follow_link(self, _argument: str = "") -> None:
         """Go to what decided this, what cites it, or what it leans on; asks where there are several."""
@@ -284,10 +271,13 @@ class UcxlPane(Pane):
             self.console.say("Choose an address first.", "warning")
             return
 
+        # What is buried is what was seen: all that stands there as the rail shows it.
+        heads = [v.hash for v in self._versions if v.latest or v.sibling] if self._address == info.address else []
+        params = {"address": info.address, "note": "", "op_id": self.console.op_id()}
+        params["if_match"] = ",".join(heads) or info.hash
+
         async def job() -> None:
-            await self.console.source.call(
-                "ucxl.delete", {"address": info.address, "note": "", "op_id": self.console.op_id()}
-            )
+            await self.console.source.call("ucxl.delete", params)
             self.console.say("Deleted; its history stays.")
 
         self.work(job)
@@ -300,29 +290,3 @@ def _no_address(text: str) -> str:
     except InvalidInput as error:
         return str(error)
     return ""
-
-
-def edit_text(app: Any, text: str, suffix: str) -> str | None:
-    """Let a person edit a text in ``$VISUAL`` or ``$EDITOR``; None when the editor failed or can't be had."""
-    try:
-        editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or ["vi"]
-    except ValueError as error:
-        app.say(f"VISUAL or EDITOR can't be read as a command: {error}.", "error")
-        return None
-    with tempfile.NamedTemporaryFile("w+", suffix=suffix, prefix="chorus-", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        try:
-            with app.suspend():
-                done = subprocess.run([*editor, file.name], check=False)
-        except (OSError, SuspendNotSupported) as error:
-            app.say(f"The editor {editor[0]!r} can't be run here: {error}. Set EDITOR.", "error")
-            return None
-        if done.returncode:
-            app.say(f"{editor[0]} ended with status {done.returncode}; nothing was written.", "warning")
-            return None
-        try:
-            return Path(file.name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            app.say(f"What {editor[0]} wrote can't be read as UTF-8 text: {error}. Nothing was written.", "error")
-            return None

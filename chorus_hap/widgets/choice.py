@@ -105,7 +105,7 @@ class Choice(Painted, can_focus=True):
             rows[-1] += [("  ", ""), *item] if rows[-1] else item
         return rows
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         width = self.size.width
         if self.across:
             rows = self._rows(width)
@@ -161,7 +161,7 @@ class Note(Painted):
             self._shown = []  # nothing is painted then
         return len(lines)
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
             self._shown = self._builder(width)

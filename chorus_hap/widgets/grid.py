@@ -6,19 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chorus_hap.filter import Filter
-from chorus_hap.widgets.lines import Line, Span, clean, clip, fit, plain, width_of
+from chorus_hap.widgets.columns import Column, allot, lay, needs_of
+from chorus_hap.widgets.lines import Line, Span, fit, plain
 from chorus_hap.widgets.viewport import Viewport
 
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column. ``width`` 0 takes what is left (by ``share``); it is left out when the table is narrower than ``from_width``."""
-
-    title: str
-    width: int = 0
-    right: bool = False
-    from_width: int = 0
-    share: int = 1
+__all__ = ["Column", "Grid", "Row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +50,21 @@ class Grid(Viewport):
         self.descending = False
         self._all: Sequence[Row] = ()
         self._shown: list[Row] = []
+        self._needs = [0] * len(self.columns)
+        self._fitted: tuple[int, list[int]] = (-1, [])
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show these rows; the cursor stays with the key it was on."""
         key = self.key
         self._all = rows
         self._arrange()
+        # over all rows, not only those in sight, so that scrolling moves nothing
+        self._needs = needs_of(self._titles(), (row.cells for row in self._shown))
+        self._fitted = (-1, [])
         keys = [r.key for r in self._shown]
         self.cursor = keys.index(key) if key in keys else max(0, min(self.cursor, len(keys) - 1))
         self.keep_in_view()
-        self.refresh()
+        self.repaint()
         if self.key != key:
             self.post_message(self.Moved(self))
 
@@ -118,38 +115,32 @@ class Grid(Viewport):
 
     def widths(self, width: int) -> list[int]:
         """Columns for each column; 0 for one that is left out."""
-        out = [0 if c.from_width > width else c.width for c in self.columns]
-        flexible = [i for i, c in enumerate(self.columns) if not c.width and c.from_width <= width]
-        left = width - 2 - sum(out) - 2 * (sum(1 for w in out if w) + len(flexible) - 1)
-        shares = sum(self.columns[i].share for i in flexible) or 1
-        for index in flexible:
-            out[index] = max(4, left * self.columns[index].share // shares)
-        return out
+        if self._fitted[0] != width:
+            self._fitted = (width, allot(self.columns, self._needs, width - 2))
+        return self._fitted[1]
+
+    def _titles(self) -> list[str]:
+        """The columns' titles, with the sign of the order beside the one that sorts; none where there is no header."""
+        sign = " v" if self.descending else " ^"
+        return [
+            (c.title + (sign if i == self.sort_by else "")) if self.head else "" for i, c in enumerate(self.columns)
+        ]
 
     def header(self, y: int, width: int) -> Line:
         line: Line = [("  ", "")]
+        titles = self._titles()
         for index, (column, size) in enumerate(zip(self.columns, self.widths(width), strict=True)):
             if size:
-                title = column.title
-                if index == self.sort_by:
-                    title += " " + ("v" if self.descending else "^")
-                line += [(fit(title, size, column.right), "dim" if index != self.sort_by else "accent"), ("  ", "")]
+                line += [
+                    (fit(titles[index], size, column.right), "dim" if index != self.sort_by else "accent"),
+                    ("  ", ""),
+                ]
         return line[:-1]
 
     def line(self, index: int, width: int) -> Line:
         row = self._shown[index]
-        line: Line = [(self.glyphs.cursor + " ", "accent") if index == self.cursor and self.has_focus else ("  ", "")]
-        for cell, column, size in zip(row.cells, self.columns, self.widths(width), strict=False):
-            if not size:
-                continue
-            if isinstance(cell, list):
-                part = clip([(clean(text), roles) for text, roles in cell], size)
-                gap = (" " * (size - width_of(part)), "")
-                line += [gap, *part] if column.right else [*part, gap]
-            else:
-                line.append((fit(clean(cell[0]), size, column.right), cell[1]))
-            line.append(("  ", ""))
-        return line[:-1]
+        cursor = (self.glyphs.cursor + " ", "accent") if index == self.cursor and self.has_focus else ("  ", "")
+        return [cursor, *lay(self.columns, row.cells, self.widths(width))]
 
     def copy_text(self) -> str:
         return (self.row.copy or self.row.text()) if self.row else ""

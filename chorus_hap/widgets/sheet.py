@@ -30,7 +30,7 @@ class Sheet(Viewport):
         self._built = -1
         if not keep_scroll:
             self.top = self.left = 0
-        self.refresh()
+        self.repaint()
 
     def _build(self, width: int) -> None:
         if self._built != width:
@@ -100,7 +100,7 @@ class Blocks(Viewport):
         else:
             self.cursor = max(0, min(self.cursor, len(keys) - 1))
         self.keep_in_view()
-        self.refresh()
+        self.repaint()
         if self.key != key:
             self.post_message(self.Moved(self))
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chorus_hap.filter import Filter
 from chorus_hap.store import RING_ITEMS, Ring
+from chorus_hap.widgets.columns import Cell, Column, allot, lay, needs_of
 from chorus_hap.widgets.lines import Line, plain
 from chorus_hap.widgets.viewport import Viewport
 
-RowOf = Callable[[Any, int], Line]
+CellsOf = Callable[[Any], tuple[Cell, ...]]
 FieldsOf = Callable[[Any], tuple[str, Mapping[str, str]]]
+
+
+#: So many of what came at once are measured for the columns.
+_MEASURED = 500
 
 
 class StreamView(Viewport):
@@ -20,7 +25,8 @@ class StreamView(Viewport):
 
     Args:
         ring: gives the ring (a new one after a reconnect).
-        row: an item as a line of a width.
+        columns: of the lines; the one rule says how wide.
+        cells: an item in these columns.
         fields: an item's text and fields for the filter.
     """
 
@@ -30,7 +36,8 @@ class StreamView(Viewport):
         self,
         caption: str,
         ring: Callable[[], Ring[Any]],
-        row: RowOf,
+        columns: Sequence[Column],
+        cells: CellsOf,
         fields: FieldsOf,
         *,
         empty: str = "",
@@ -38,7 +45,9 @@ class StreamView(Viewport):
     ) -> None:
         super().__init__(caption, empty=empty, id=id)
         self._ring_of = ring
-        self._row = row
+        self._columns = tuple(columns)
+        self._cells = cells
+        self._needs = [0] * len(self._columns)
         self._fields = fields
         self._ring: Ring[Any] | None = None
         self._seen = 0
@@ -63,6 +72,7 @@ class StreamView(Viewport):
         passing = [item for _, item in new if not self.filter or self.filter.matches(*self._fields(item))]
         evicted = max(0, len(self._items) + len(passing) - RING_ITEMS)
         self._items.extend(passing)
+        self._measure(passing)
         if self.follow:
             self.cursor = max(0, len(self._items) - 1)
         else:
@@ -70,7 +80,7 @@ class StreamView(Viewport):
             self.top = max(0, self.top - evicted)
         if new:
             self.keep_in_view()
-            self.refresh()
+            self.repaint()
         self.retitle()
 
     @property
@@ -84,7 +94,7 @@ class StreamView(Viewport):
         if not self.paused:
             self.pull()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def toggle_follow(self) -> None:
         """Keep the newest in sight, or stay."""
@@ -93,7 +103,7 @@ class StreamView(Viewport):
             self.cursor = max(0, len(self._items) - 1)
             self.keep_in_view()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def set_filter(self, wanted: Filter) -> None:
         """Filter what was collected, also while paused (then up to the pause)."""
@@ -105,13 +115,14 @@ class StreamView(Viewport):
         self._items.extend(
             i for n, i in ring.since(ring.first) if n < upto and (not wanted or wanted.matches(*self._fields(i)))
         )
+        self._measure(list(self._items))
         self._seen = upto
         self.cursor = (
             max(0, min(self.cursor, len(self._items) - 1)) if not self.follow else max(0, len(self._items) - 1)
         )
         self.keep_in_view()
         self.retitle()
-        self.refresh()
+        self.repaint()
 
     def states(self) -> list[str]:
         out = []
@@ -136,8 +147,13 @@ class StreamView(Viewport):
     def total(self) -> int:
         return len(self._items)
 
+    def _measure(self, items: Sequence[Any]) -> None:
+        """What the columns need, of the newest of these; it only grows, so that lines that pass don't make others jump."""
+        found = needs_of([""] * len(self._columns), (self._cells(item) for item in items[-_MEASURED:]))
+        self._needs = [max(pair) for pair in zip(self._needs, found, strict=True)]
+
     def line(self, index: int, width: int) -> Line:
-        return self._row(self._items[index], width)
+        return lay(self._columns, self._cells(self._items[index]), allot(self._columns, self._needs, width))
 
     def ground(self, index: int) -> str:
         return "ground" if self.follow and not self.paused else super().ground(index)
@@ -151,4 +167,8 @@ class StreamView(Viewport):
         self.retitle()
 
     def copy_text(self) -> str:
-        return plain(self._row(self.item, 400)).rstrip() if self.item is not None else ""
+        return (
+            "  ".join(plain(c if isinstance(c, list) else [c]).strip() for c in self._cells(self.item))
+            if self.item is not None
+            else ""
+        )

@@ -5,15 +5,17 @@ Nothing here holds a widget per row, and nothing repaints but on request: cost i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from types import MappingProxyType
+from typing import ClassVar, Protocol, Self, cast
 
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -43,6 +45,43 @@ class Painted(Widget):
     """A widget that paints plain lines in the roles of the palette."""
 
     dims = False  #: whether its content goes dim while the node is away
+    _on_screen: Mapping[int, Strip] = MappingProxyType({})  #: the lines as they were last given to the screen
+    _on_screen_size = Size(0, 0)
+    _edge: Region | None = None  #: the only part to paint anew while a title is being written
+
+    def paint(self, y: int) -> Strip:
+        """A line of the widget as it should look now."""
+        raise NotImplementedError
+
+    def render_line(self, y: int) -> Strip:
+        if self._on_screen_size != self.size:
+            self._on_screen, self._on_screen_size = {}, self.size
+        strip = self.paint(y)
+        cast("dict[int, Strip]", self._on_screen)[y] = strip
+        return strip
+
+    def before_painting(self) -> None:
+        """Called before lines are asked for."""
+
+    def repaint(self) -> None:
+        """Write what differs from what is on the screen, and nothing else: a clock costs its cells, not its box."""
+        if not self.size or self._on_screen_size != self.size:
+            self.refresh()
+            return
+        self.before_painting()
+        regions = []
+        for y in range(self.size.height):
+            before = self._on_screen.get(y)
+            x, width = (0, self.size.width) if before is None else differing(before, self.paint(y))
+            if width:
+                regions.append(Region(x, y, width, 1))
+        if regions:
+            self.refresh(*regions)
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        if self._edge is not None and not regions and not layout:
+            regions = (self._edge,)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     @property
     def look(self) -> Look:
@@ -67,6 +106,22 @@ class Painted(Widget):
         return Strip(segments).adjust_cell_length(width, style(look.palette, "", ground))
 
 
+def differing(before: Strip, now: Strip) -> tuple[int, int]:
+    """Where two strips of one width begin to differ, and over how many columns; in whole segments, as they are written."""
+    old, new = list(before), list(now)
+    head = 0
+    while head < min(len(old), len(new)) and old[head] == new[head]:
+        head += 1
+    if head == len(old) == len(new):
+        return 0, 0
+    tail = 0
+    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    start = sum(segment.cell_length for segment in new[:head])
+    end = now.cell_length - sum(segment.cell_length for segment in new[len(new) - tail :])
+    return start, max(1, end - start)
+
+
 class Bar(Painted):
     """One line across the screen."""
 
@@ -76,7 +131,7 @@ class Bar(Painted):
         """What it says now."""
         raise NotImplementedError
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         return self.strip(self.line(self.size.width), self.size.width, self.ground)
 
 
@@ -145,6 +200,8 @@ class Viewport(Painted, can_focus=True):
     dims = True
     selectable = False  #: whether there is a cursor
     head = 0  #: lines at the top that stay
+    _title: Content | None = None
+    _note: Content | None = None
 
     def __init__(
         self, caption: str = "", *, empty: str = "", id: str | None = None, classes: str | None = None
@@ -213,11 +270,26 @@ class Viewport(Painted, can_focus=True):
         title = Content.assemble(*parts)
         if not title.plain:
             return
-        self.border_title = title
-        if self.note:
-            self.border_subtitle = Content.styled(clean(self.note).translate(table), self.look.palette.dim)
-        else:
-            self.border_subtitle = None
+        note = Content.styled(clean(self.note).translate(table), self.look.palette.dim) if self.note else None
+        # A title is set only when it changed, and costs its line of the border.
+        if title != self._title:
+            self._title = title
+            with self._on_edge(-1):
+                self.border_title = title
+        if note != self._note:
+            self._note = note
+            with self._on_edge(self.size.height):
+                self.border_subtitle = note
+
+    @contextmanager
+    def _on_edge(self, y: int) -> Iterator[None]:
+        """What is written meanwhile is on this line of the border."""
+        left = self.content_offset.x
+        self._edge = Region(-left, y, self.outer_size.width, 1) if self.size else None
+        try:
+            yield
+        finally:
+            self._edge = None
 
     def on_resize(self) -> None:
         self.keep_in_view()
@@ -235,6 +307,9 @@ class Viewport(Painted, can_focus=True):
                 self.top = span.start
         self.top = max(0, min(self.top, self.total() - height))
 
+    def before_painting(self) -> None:
+        self.keep_in_view()  # what was shown before the size was known
+
     def ground(self, index: int) -> str:
         """The background role of a line."""
         if self.selectable and index in self.cursor_lines():
@@ -242,10 +317,10 @@ class Viewport(Painted, can_focus=True):
         return "ground"
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        self.keep_in_view()  # what was shown before the size was known
+        self.before_painting()
         return super().render_lines(crop)
 
-    def render_line(self, y: int) -> Strip:
+    def paint(self, y: int) -> Strip:
         width = self.size.width
         total = self.total()
         if not total:
@@ -285,7 +360,7 @@ class Viewport(Painted, can_focus=True):
         changed = row != self.cursor
         self.cursor = row
         self.keep_in_view()
-        self.refresh()
+        self.repaint()
         if changed:
             self.post_message(self.Moved(self))
 
@@ -295,7 +370,7 @@ class Viewport(Painted, can_focus=True):
         else:
             self.top += by
             self.keep_in_view()
-            self.refresh()
+            self.repaint()
 
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.body_height - 1))
@@ -305,7 +380,7 @@ class Viewport(Painted, can_focus=True):
 
     def action_shift(self, by: int) -> None:
         self.left = max(0, min(400, self.left + by))
-        self.refresh()
+        self.repaint()
 
     def action_open(self) -> None:
         if self.selectable and self.rows():

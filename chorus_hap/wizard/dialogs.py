@@ -139,6 +139,7 @@ class Pick(Dialog[int]):
 class Reader(Modal[None]):
     """A page to read. ``y`` copies it whole."""
 
+    comes_late = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss_it", show=False),
         Binding("y", "copy", show=False),

@@ -32,6 +32,9 @@ class Modal(ModalScreen[T]):
     """
 
     gap: ClassVar[str] = " "  #: between a key and its word
+    comes_late: ClassVar[bool] = (
+        False  #: a node is asked before it opens, so that something else may have the keys by then
+    )
 
     @property
     def console(self) -> ConsoleApp:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agent_core import shapes as s
-from agent_core.errors import ChorusError, NotFound
+from agent_core.errors import ChorusError, Conflict, NotFound
 from chorus_hap.app import ConsoleApp, Options
 from chorus_hap.store import Store
 
@@ -476,12 +476,19 @@ class FakeSource:
     def on_ucxl_put(self, params: dict[str, Any]) -> s.Posted:
         request = msgspec.convert(params, s.PutRequest)
         text = base64.b64decode(request.data).decode()
+        self._match(request.address, request.if_match)
         self.texts.setdefault(request.address, []).append(("alice", text))
         self._addresses()
         self.push("ucxl", self.slices["ucxl"])
         return s.Posted(id="u1", key="", delivered=1, address=request.address, version=_hash(text))
 
+    def _match(self, address: str, if_match: str) -> None:
+        stands = _hash(self.texts[address][-1][1]) if address in self.texts else "none"
+        if if_match and if_match != stands:
+            raise Conflict(f"{address} has moved on: its latest version is {stands}, not {if_match}.")
+
     def on_ucxl_delete(self, params: dict[str, Any]) -> s.Posted:
+        self._match(params["address"], params.get("if_match", ""))
         return s.Posted(id="u2", key="", delivered=1, address=params["address"])
 
 

@@ -126,6 +126,26 @@ async def test_if_match() -> None:
     await shelf.put("bob", b"again", if_match="none")
 
 
+async def test_if_match_names_all_that_is_replaced() -> None:
+    shelf = Shelf()
+    base = await shelf.put("ann", b"base")
+    held_back = UcxlFold()
+    held_back.apply(shelf.cluster.feeds["ann"].entries)
+    alone = UcxlService(shelf.cluster.appender("bob"), lambda: held_back, lambda: shelf.cluster.context("bob"))
+    left = await shelf.put("ann", b"left")
+    shelf.cluster.now_ms += 1000
+    right = await alone.put(shapes.PutRequest(address=ADDRESS, data=b64(b"right")), CALLER)
+    both = [left.version, right.version]
+    for named in (left.version, right.version, f"{left.version},{base.version}", ",".join([*both, base.version])):
+        with pytest.raises(Conflict, match="moved on"):
+            await shelf.put("ann", b"merged", if_match=named)
+    merged = await shelf.put("ann", b"merged", if_match=", ".join(both))
+    assert set(shelf.get().version.parents) == set(both)
+    with pytest.raises(Conflict, match="moved on"):
+        await shelf.of("ann").delete(ADDRESS, "", "", CALLER, left.version)
+    await shelf.of("ann").delete(ADDRESS, "", "", CALLER, merged.version)
+
+
 async def test_repeating_an_operation_is_answered_before_it_is_judged_anew() -> None:
     shelf, op = Shelf(), uuid7(1)
     one = await shelf.put("ann", b"one", if_match="none", op_id=op)
