@@ -143,7 +143,7 @@ def decision_lines(d: Decision, width: int, glyphs: Glyphs, age_s: float, change
 
 
 #: Voter, choice, reason, time.
-_VOTES = (Column("", 24), Column("", 12), Column(""), Column("", 5, rank=1))
+_VOTES = (Column("", 24, least=14), Column("", 12, least=9), Column(""), Column("", 5, rank=1))
 
 
 def vote_lines(d: Decision, width: int, glyphs: Glyphs) -> list[Line]:

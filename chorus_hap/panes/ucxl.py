@@ -61,8 +61,8 @@ class UcxlPane(Pane):
                 yield Grid(
                     "Versions",
                     [
-                        Column("version", 10), Column("", 9), Column("", 4, right=True), Column("author", 0),
-                        Column("size", 7, right=True, rank=1), Column("note", rank=2),
+                        Column("version", 10), Column("", 9, rank=2), Column("", 4, right=True, rank=1), Column("author", 0),
+                        Column("size", 7, right=True, rank=3), Column("note", rank=4),
                     ],
                     header=False,
                     empty="The versions of the address at the cursor.",
