@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,15 +82,31 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """The control socket; in the runtime directory when the home's own path is too long for one."""
+        """The control socket; in a runtime directory when the home's own path is too long for one.
+
+        That is ``$XDG_RUNTIME_DIR`` where it is this user's, else a directory for temporary files that has room for the path and
+        nobody else's file of the name.
+
+        Raises:
+            StoreError: there is no such directory.
+        """
         path = self.run / "control.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
         import hashlib
 
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        from agent_core.system import runtime_directories
+
         name = hashlib.sha256(os.fsencode(self.root.absolute())).hexdigest()[:16]
-        return base / f"chorus-hap-{os.getuid()}-{name}.sock"
+        for directory in runtime_directories():
+            moved = directory / f"chorus-hap-{os.getuid()}-{name}.sock"
+            if len(os.fsencode(moved)) <= MAX_SOCKET_PATH_BYTES and not _belongs_to_another(moved):
+                return moved
+        raise StoreError(
+            f"The home's path is too long for the control socket ({len(os.fsencode(path))} bytes; {MAX_SOCKET_PATH_BYTES} are possible), "
+            "and there is no runtime directory for it.",
+            "Set XDG_RUNTIME_DIR to a short directory of yours, or name a home with a shorter path with --home.",
+        )
 
     def create(self) -> None:
         """Make the directories, 0700.
@@ -110,6 +125,16 @@ class Home:
                 f"The home {self.root} can't be written: {exc.strerror or exc}.",
                 "Free space, mend its permissions, or name another one with --home.",
             ) from exc
+
+
+def _belongs_to_another(path: Path) -> bool:
+    """Whether somebody else has a file there already: in a shared directory it can't be replaced."""
+    try:
+        return path.lstat().st_uid != os.getuid()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,6 +30,7 @@ from agent_core.roster.settings import invited
 from agent_core.settings import Settings, catalogue, default_agent_id, load
 from agent_core.shapes import Status, Voters
 from agent_core.shhh.door import Door
+from agent_core.system import open_files, started_at
 from agent_core.telemetry import logs
 from agent_core.telemetry.supervisor import Supervisor
 from agent_core.version import VERSION
@@ -45,6 +45,8 @@ log = logging.getLogger("chorus.node")
 #: How long a leader that is told to end may take to hand over, and a console's voter to take leave, seconds.
 HAND_OVER_S = 3.0
 LEAVE_S = 3.0
+#: How often it is looked whether file descriptors run out, seconds.
+OPEN_FILES_EVERY_S = 2.0
 
 
 class Node:
@@ -100,6 +102,7 @@ class Node:
                 await faces.start(self.control.run)
                 self._write_node_file()
                 faces.start_soon(self._end_when_abandoned)
+                faces.start_soon(self._watch_open_files)
                 self.stage = "store"
                 with (
                     closing(Store.open(self.home.store)) as store,
@@ -145,6 +148,22 @@ class Node:
     async def _end_when_abandoned(self) -> None:
         await self.sessions.abandoned()
         self.stop()
+
+    async def _watch_open_files(self) -> None:
+        """Say when connections have to wait for want of file descriptors, and when they don't any more."""
+        said = ""
+        while True:
+            now = open_files()
+            if now.short and not said:
+                said = (
+                    f"The node may open {now.limit} files and has {now.used} open: new connections wait. "
+                    "Raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit) and start it again."
+                )
+                self.note(said)
+            elif said and not now.short:
+                self.settled(said)
+                said = ""
+            await trio.sleep(OPEN_FILES_EVERY_S)
 
     def starting_status(self) -> Status:
         """How the node stands while its rooms are being built."""
@@ -232,11 +251,11 @@ class Node:
     def _write_node_file(self) -> None:
         content = {
             "pid": os.getpid(),
-            "start_time": _start_time(),
+            "start_time": started_at(),
             "version": VERSION,
             "mode": self.sessions.mode,
             "ports": self.ports,
-            "socket": str(self.home.socket),
+            "socket": str(self.control.path),
             "log": str(self.home.log),
         }
         write_whole(self.home.node_file, json.dumps(content).encode())
@@ -247,12 +266,6 @@ class Node:
         if not path.exists():
             write_whole(path, os.urandom(32))
         return hashlib.sha256(b"chorus-hap shhh audit v1\n" + path.read_bytes()).digest()
-
-
-def _start_time() -> int:
-    """When this process began, in clock ticks since boot (proc(5), field 22): tells a pid used twice apart."""
-    stat = Path("/proc/self/stat").read_text("ascii", "replace")
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 async def run(settings: Settings, kind: Kind, *, owned: bool) -> None:

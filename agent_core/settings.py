@@ -7,7 +7,6 @@ default. The Structs below are the one list: the file's checker, the environment
 from __future__ import annotations
 
 import difflib
-import getpass
 import os
 import socket
 import tomllib
@@ -20,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from agent_core.errors import ConfigError
+from agent_core.system import data_directory, expand, login
 
 Port: TypeAlias = int | Literal["off"]
 
@@ -261,18 +261,24 @@ class Settings:
 
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
-    """``$CHORUS_HOME``, else the platform's directory for application data."""
+    """``$CHORUS_HOME``, else the platform's directory for application data.
+
+    Raises:
+        ConfigError: neither is to be had.
+    """
     environ = os.environ if environ is None else environ
     if environ.get("CHORUS_HOME"):
-        return Path(environ["CHORUS_HOME"]).expanduser()
-    from platformdirs import user_data_path
-
-    return user_data_path("chorus-hap", appauthor=False)
+        return expand(environ["CHORUS_HOME"], environ)
+    return data_directory(environ)
 
 
 def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """The home directory that is named, or else the default one; absolute, for others read of it where they stand."""
-    return (Path(home).expanduser() if home else default_home(environ)).absolute()
+    """The home directory that is named, or else the default one; absolute, for others read of it where they stand.
+
+    Raises:
+        ConfigError: there is none to be had.
+    """
+    return expand(home, environ) if home else default_home(environ)
 
 
 def load(
@@ -333,10 +339,7 @@ def default_agent_id(kind: str) -> str:
     host = socket.gethostname().split(".")[0] or "host"
     if kind != "human":
         return f"agent-{host}"
-    try:
-        return f"{getpass.getuser()}-{host}"
-    except (KeyError, OSError):
-        return f"human-{host}"
+    return f"{login() or 'human'}-{host}"
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, Any, int]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,12 +92,13 @@ def _start(home: Home, words: list[str]) -> Starting | None:
 
 
 def _options(settings: Settings, launch: Launch, first_run: bool, read_only: bool, answers: dict[str, str]) -> Options:
+    from agent_core.settings import default_agent_id
     from chorus_hap.app import Options
     from chorus_hap.wizard.dialogs import FirstRun
 
     values = settings.values
     proposal = FirstRun(
-        values.agent.id or f"{getpass.getuser()}-{socket.gethostname().split('.')[0]}",
+        values.agent.id or default_agent_id(launch.kind or "human"),
         values.agent.role or "operator",
         values.cluster.network,
         values.cluster.ticket,

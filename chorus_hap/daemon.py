@@ -35,10 +35,12 @@ def run_daemon(launch: Launch) -> int:
 
         from agent_core.node import run
         from agent_core.roster.model import Kind
+        from agent_core.telemetry.logs import catch_strays
 
         async def node() -> None:
             await run(settings, Kind(launch.kind or "agent"), owned=launch.owned)
 
+        catch_strays()
         trio.run(node)
     except BaseExceptionGroup as group:
         return _failed(home, _reason(home, group))
