@@ -73,7 +73,7 @@ def pattern(source: str) -> Callable[[str], bool]:
         compiled: Any = re2.compile(source, options)
     except re2.error as exc:
         said = exc.args[0]
-        raise BadPattern(_refusal(source, said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)))
+        raise BadPattern(_refusal(source, said.decode("utf-8", "replace"))) from None
     except UnicodeEncodeError as exc:
         raise BadPattern(f"character {exc.start + 1} is no text") from None
     finally:
@@ -102,7 +102,9 @@ def _refusal(source: str, said: str) -> str:
     at = source.find(part) if part else -1
     for beginning, name in _NOT_IN_RE2.items():
         if at >= 0 and source.startswith(beginning, at):
-            return f"{name} ({beginning}, character {at + 1}) isn't possible: searches take time in proportion to the text"
+            return (
+                f"{name} ({beginning}, character {at + 1}) isn't possible: searches take time in proportion to the text"
+            )
     if "too large" in what or "repetition size" in what:
         what = "its repetitions make it too large"
     place = f", character {at + 1}" if at > 0 else ""
