@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 from contextlib import suppress
 
 from agent_core.errors import ChorusError, HomeInUse, StoreError
 from agent_core.home import Home, write_whole
 from agent_core.settings import home_of, load
 from chorus_hap.flags import Launch
+from chorus_hap.streams import say
 
 
 def run_daemon(launch: Launch) -> int:
@@ -69,7 +69,7 @@ def _reason(home: Home, group: BaseExceptionGroup[BaseException]) -> ChorusError
 
 
 def _failed(home: Home, error: ChorusError) -> int:
-    print(f"chorus-hap: {error}", file=sys.stderr)
+    say(f"chorus-hap: {error}")
     # Another node's home isn't ours to write in, and one that was never made isn't made for a failure.
     if home.root.is_dir() and not isinstance(error, HomeInUse):
         with suppress(ChorusError, OSError):

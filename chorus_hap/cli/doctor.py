@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from agent_core.errors import ChorusError, TimedOut
+from agent_core.errors import ChorusError
 from agent_core.home import Home
 from agent_core.system import PROC
 from chorus_hap.cli.output import Cell
@@ -165,22 +165,27 @@ def _clock() -> Check:
 
 def _node(run: Run) -> Check:
     from agent_core.shapes import Status
-    from chorus_hap.link import connect
+    from chorus_hap.link import Link, find
     from chorus_hap.starting import why_silent
 
+    home = Home(run.home)
+    # Most of the time and not all: what is found out about a silent node has to be said within it, too.
+    patience = Patience(min(NODE_S, NODE_SHARE * run.patience.left_s()))
+    held = "a process holds the home's lock, but: "
     try:
-        # Most of the time and not all: what is found out about a silent node has to be said within it, too.
-        patience = Patience(min(NODE_S, NODE_SHARE * run.patience.left_s()))
-        with connect(run.home, patience=patience) as link:
+        connection = find(home, patience)
+        if connection is None and not _locked(home):
+            return Check("node", "ok", "none runs on this home")
+        if connection is None:
+            return Check("node", "fail", f"{held}it doesn't answer.", "Look at log/node.jsonl; end it if it hangs.")
+        held = ""
+        with Link(connection, patience=patience) as link:
             status = link.ask(Status, "status")
     except ChorusError as exc:
-        if isinstance(exc, TimedOut) or _locked(Home(run.home)):
-            why, advice = why_silent(Home(run.home))
-            held = "a process holds the home's lock, but: "
-            return Check(
-                "node", "fail", why or f"{held}{exc.message}", advice or "Look at log/node.jsonl; end it if it hangs."
-            )
-        return Check("node", "ok", "none runs on this home")
+        why, advice = why_silent(home)
+        return Check(
+            "node", "fail", why or f"{held}{exc.message}", advice or "Look at log/node.jsonl; end it if it hangs."
+        )
     text = f"answers: {status.agent_id}, {status.stage}, {status.mode}"
     if abs(status.clock_skew_s) > 10:
         return Check(

@@ -12,13 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from chorus_hap.streams import say
+
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
 # What peers send is shown, never obeyed: control characters and bidirectional overrides become visible dots.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "·")
-
-
-class ReaderGone(Exception):
-    """Nobody reads stdout any more. Not an ``OSError``: Typer would take that for a failure."""
 
 
 class Cell(NamedTuple):
@@ -48,23 +46,17 @@ class Output:
         if sys.stdout.isatty() and not self.json:
             self.line("\n".join(map(clean, data.decode("utf-8", "replace").splitlines())))
             return
-        try:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError as exc:
-            raise ReaderGone from exc
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
     def line(self, *parts: str | Cell) -> None:
         """One line of text."""
-        try:
-            print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
-        except BrokenPipeError as exc:
-            raise ReaderGone from exc
+        print("".join(self._paint(part) if isinstance(part, Cell) else part for part in parts), flush=True)
 
     def say(self, text: str) -> None:
         """Narration, on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
     def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
         """Names and values, the values aligned."""
