@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agent_core.errors import ConfigError, HomeInUse, StoreError
+from agent_core.system import data_directory, expand, runtime_directories
 from agent_core.text import has_unseen, is_text, marked
 
 #: Longest path a Unix socket may have here; a longer one moves to the runtime directory (SPEC section 15).
@@ -85,15 +85,29 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """The control socket; in the runtime directory when the home's own path is too long for one."""
+        """The control socket; in a runtime directory when the home's own path is too long for one.
+
+        That is ``$XDG_RUNTIME_DIR`` where it is this user's, else a directory for temporary files that has room for the path and
+        nobody else's file of the name.
+
+        Raises:
+            StoreError: there is no such directory.
+        """
         path = self.run / "control.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
         import hashlib
 
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         name = hashlib.sha256(os.fsencode(self.root.absolute())).hexdigest()[:16]
-        return base / f"chorus-hap-{os.getuid()}-{name}.sock"
+        for directory in runtime_directories():
+            moved = directory / f"chorus-hap-{os.getuid()}-{name}.sock"
+            if len(os.fsencode(moved)) <= MAX_SOCKET_PATH_BYTES and not _belongs_to_another(moved):
+                return moved
+        raise StoreError(
+            f"The home's path is too long for the control socket ({len(os.fsencode(path))} bytes; {MAX_SOCKET_PATH_BYTES} are possible), "
+            "and there is no runtime directory for it.",
+            "Set XDG_RUNTIME_DIR to a short directory of yours, or name a home with a shorter path with --home.",
+        )
 
     def create(self) -> None:
         """Make the directories, 0700.
@@ -114,27 +128,35 @@ class Home:
             ) from exc
 
 
+def _belongs_to_another(path: Path) -> bool:
+    """Whether somebody else has a file there already: in a shared directory it can't be replaced."""
+    try:
+        return path.lstat().st_uid != os.getuid()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
     """``$CHORUS_HOME``, else the platform's directory for application data.
 
     Raises:
-        ConfigError: ``CHORUS_HOME`` is empty, or no path.
+        ConfigError: ``CHORUS_HOME`` is empty, or no path; or neither is to be had.
     """
     environ = os.environ if environ is None else environ
     if "CHORUS_HOME" in environ:
-        return _home_path(environ["CHORUS_HOME"], "env CHORUS_HOME")
-    from platformdirs import user_data_path
-
-    return user_data_path("chorus-hap", appauthor=False)
+        return _home_path(environ["CHORUS_HOME"], "env CHORUS_HOME", environ)
+    return data_directory(environ)
 
 
 def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
     """The home directory that is named, or else the default one; absolute, for others read of it where they stand.
 
     Raises:
-        ConfigError: what is named is empty, or no path that a node can tell others of.
+        ConfigError: there is none to be had, or what is named is empty, or no path that a node can tell others of.
     """
-    path = (default_home(environ) if home is None else _home_path(str(home), "--home")).absolute()
+    path = default_home(environ) if home is None else _home_path(str(home), "--home", environ)
     if not is_text(str(path)):  # the working directory or the login's own may be of another encoding
         raise ConfigError(
             f"The home {path} can't be used: its path isn't UTF-8 text.",
@@ -143,7 +165,7 @@ def home_of(home: str | Path | None = None, environ: Mapping[str, str] | None = 
     return path
 
 
-def _home_path(text: str, origin: str) -> Path:
+def _home_path(text: str, origin: str, environ: Mapping[str, str] | None) -> Path:
     if not text.strip():
         raise ConfigError(
             f"{origin}: the home's path is {'empty' if not text else 'blank'}.",
@@ -154,7 +176,7 @@ def _home_path(text: str, origin: str) -> Path:
             f"{origin}: '{marked(text[:80], keep='')}' can't be a home: it has characters in it that nobody sees.",
             "Write the path anew by hand.",
         )
-    return Path(text).expanduser()
+    return expand(text, environ)
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:

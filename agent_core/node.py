@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,6 +31,7 @@ from agent_core.roster.settings import invited
 from agent_core.settings import Settings, catalogue, default_agent_id, load
 from agent_core.shapes import Status, Voters
 from agent_core.shhh.door import Door
+from agent_core.system import open_files, started_at
 from agent_core.telemetry import logs
 from agent_core.telemetry.supervisor import Supervisor
 from agent_core.text import is_text
@@ -48,6 +48,8 @@ log = logging.getLogger("chorus.node")
 HAND_OVER_S = 3.0
 _AUDIT_KEY_BYTES = 32
 LEAVE_S = 3.0
+#: How often it is looked whether file descriptors run out, seconds.
+OPEN_FILES_EVERY_S = 2.0
 
 
 class Node:
@@ -113,6 +115,7 @@ class Node:
                 await faces.start(self.control.run)
                 self._write_node_file()
                 faces.start_soon(self._end_when_abandoned)
+                faces.start_soon(self._watch_open_files)
                 self.stage = "store"
                 with (
                     closing(Store.open(self.home.store)) as store,
@@ -161,6 +164,22 @@ class Node:
     async def _end_when_abandoned(self) -> None:
         await self.sessions.abandoned()
         self.stop()
+
+    async def _watch_open_files(self) -> None:
+        """Say when connections have to wait for want of file descriptors, and when they don't any more."""
+        said = ""
+        while True:
+            now = open_files()
+            if now.short and not said:
+                said = (
+                    f"The node may open {now.limit} files and has {now.used} open: new connections wait. "
+                    "Raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit) and start it again."
+                )
+                self.note(said)
+            elif said and not now.short:
+                self.settled(said)
+                said = ""
+            await trio.sleep(OPEN_FILES_EVERY_S)
 
     def starting_status(self) -> Status:
         """How the node stands while its rooms are being built."""
@@ -248,12 +267,12 @@ class Node:
     def _write_node_file(self) -> None:
         content = {
             "pid": os.getpid(),
-            "start_time": _start_time(),
+            "start_time": started_at(),
             "version": VERSION,
             "mode": self.sessions.mode,
             "ports": self.ports,
             # A runtime directory of another encoding can't stand in JSON; who looks for the socket finds it by itself then.
-            "socket": str(self.home.socket) if is_text(str(self.home.socket)) else "",
+            "socket": str(self.control.path) if is_text(str(self.control.path)) else "",
             "log": str(self.home.log),
         }
         write_whole(self.home.node_file, json.dumps(content).encode())
@@ -266,12 +285,6 @@ class Node:
             key = os.urandom(_AUDIT_KEY_BYTES)
             write_whole(path, key)
         return hashlib.sha256(b"chorus-hap shhh audit v1\n" + key).digest()
-
-
-def _start_time() -> int:
-    """When this process began, in clock ticks since boot (proc(5), field 22): tells a pid used twice apart."""
-    stat = Path("/proc/self/stat").read_text("ascii", "replace")
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 async def run(settings: Settings, kind: Kind, *, owned: bool, notes: Sequence[str] = ()) -> None:

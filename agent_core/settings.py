@@ -7,11 +7,10 @@ default. The Structs below are the one list: the file's checker, the environment
 from __future__ import annotations
 
 import difflib
-import getpass
 import os
 import socket
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
@@ -25,6 +24,7 @@ from agent_core.home import home_of as home_of
 from agent_core.inputs import read_text
 from agent_core.names import MAX_NAME_CHARS, made
 from agent_core.setting_kinds import Kind, Unfit
+from agent_core.system import login
 from agent_core.text import from_system, marked
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)] | Literal["off"]
@@ -386,16 +386,16 @@ def load(
 def default_agent_id(kind: str) -> str:
     """``<login>-<host>`` for people, ``agent-<host>`` for agents: a valid name, whatever login and host are called."""
     # Each has its share of the room, so that a long one doesn't push the other out.
-    host = made(_asked(socket.gethostname).split(".")[0], otherwise="host", limit=23)
-    login = _asked(getpass.getuser) if kind == "human" else "agent"
-    return f"{made(login, otherwise='human', limit=MAX_NAME_CHARS - 1 - len(host))}-{host}"
+    host = made(_host().split(".")[0], otherwise="host", limit=23)
+    who = login() if kind == "human" else "agent"
+    return f"{made(who, otherwise='human', limit=MAX_NAME_CHARS - 1 - len(host))}-{host}"
 
 
-def _asked(system: Callable[[], str]) -> str:
-    """What the system says; nothing if it doesn't know (no passwd entry, no name)."""
+def _host() -> str:
+    """This machine's name; empty if it has none that can be read."""
     try:
-        return system()
-    except (KeyError, OSError, ImportError):
+        return socket.gethostname()
+    except OSError:
         return ""
 
 

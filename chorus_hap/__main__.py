@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 
 def main() -> int:
     """Run the way in that the command line asks for; returns the exit status."""
+    from agent_core.system import mend_environment
+    from chorus_hap import streams
+
+    streams.mend()
+    mend_environment()
+    try:
+        return streams.settle(_run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: Sequence[str]) -> int:
     from chorus_hap.flags import is_launch
 
-    argv = sys.argv[1:]
     if not is_launch(argv):
         from chorus_hap.cli import main as command
 
         return command(argv)
     from agent_core.errors import ChorusError
     from chorus_hap.flags import parse_launch
+    from chorus_hap.streams import say
 
     try:
         launch = parse_launch(argv)
@@ -29,10 +42,8 @@ def main() -> int:
     except ChorusError as exc:
         from chorus_hap.program import Here
 
-        print(f"chorus-hap: {Here()(str(exc))}", file=sys.stderr)
+        say(f"chorus-hap: {Here()(str(exc))}")
         return exc.exit_code
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,6 +12,7 @@ from agent_core.errors import ChorusError, HomeInUse, StoreDamaged, StoreError
 from agent_core.home import Home, write_whole
 from agent_core.settings import home_of, load
 from chorus_hap.flags import Launch
+from chorus_hap.streams import say
 
 
 def run_daemon(launch: Launch) -> int:
@@ -36,19 +36,21 @@ def run_daemon(launch: Launch) -> int:
 
         from agent_core.node import run
         from agent_core.roster.model import Kind
+        from agent_core.telemetry.logs import catch_strays
 
         notes: list[str] = []
 
         async def node() -> None:
             await run(settings, Kind(launch.kind or "agent"), owned=launch.owned, notes=notes)
 
+        catch_strays()
         while (failed := _ended(home, lambda: trio.run(node))) is not None:
             if not isinstance(failed, StoreDamaged) or len(notes) == MENDED_AT_MOST:
                 return _failed(home, failed)
             from agent_core.mending import mend
 
             notes.append(str(mend(home, failed)))
-            print(f"chorus-hap: {notes[-1]}", file=sys.stderr, flush=True)
+            say(f"chorus-hap: {notes[-1]}")
     except ChorusError as exc:
         return _failed(home, exc)
     return 0
@@ -89,7 +91,7 @@ def _reason(home: Home, group: BaseExceptionGroup[BaseException]) -> ChorusError
 
 
 def _failed(home: Home, error: ChorusError) -> int:
-    print(f"chorus-hap: {error}", file=sys.stderr)
+    say(f"chorus-hap: {error}")
     # Another node's home isn't ours to write in, and one that was never made isn't made for a failure.
     if home.root.is_dir() and not isinstance(error, HomeInUse):
         with suppress(ChorusError, OSError):

@@ -49,26 +49,53 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidInput(f"{message[:1].upper()}{message[1:]}.", "See `chorus-hap --help`.")
 
 
+#: Flags of the console and the daemon that no command has.
+LAUNCH_ONLY = frozenset({"--daemon", "--owned", "--kind", "--found", "--ticket"})
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="chorus-hap",
+        usage="chorus-hap [--daemon] [FLAGS]",
+        description="Opens the console, or with --daemon runs a node without one.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--daemon", action="store_true", help="run a node without a console until it is told to end")
+    add("--home", metavar="DIR", help="home directory: one identity, one node")
+    add(
+        "--kind",
+        choices=("human", "agent"),
+        help="what a new home's identity is made as: human by the console, agent by --daemon",
+    )
+    add("--owned", action="store_true", help=argparse.SUPPRESS)
+    add("--read-only", action="store_true", help="start the console without any action that changes something")
+    add("--network", metavar="NAME", help="name that separates meshes")
+    add("--bootstrap", metavar="ADDRESSES", help="multiaddrs of peers, with commas")
+    add("--agent-id", metavar="NAME", help="name shown to others")
+    add("--role", metavar="ROLE", help="role id from the roles file")
+    add("--ticket", metavar="TICKET", help="word of `members invite` by which a new home is admitted; a secret")
+    add("--found", action="store_true", default=None, help="found a cluster at once instead of looking for peers first")
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other setting; may be given again")
+    return parser
+
+
+def launch_help() -> str:
+    """The help of ``chorus-hap --daemon`` and of the console."""
+    return (
+        _parser().format_help().rstrip()
+        + "\n\n`chorus-hap --help` lists the commands, `chorus-hap config show` the settings."
+    )
+
+
 def parse_launch(argv: Sequence[str]) -> Launch:
     """Read the flags of ``chorus-hap`` and ``chorus-hap --daemon``.
 
     Raises:
         InvalidInput: an unknown flag or a flag without its value.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--home")
-    parser.add_argument("--kind", choices=("human", "agent"))
-    parser.add_argument("--daemon", action="store_true")
-    parser.add_argument("--owned", action="store_true")
-    parser.add_argument("--read-only", action="store_true")
-    parser.add_argument("--network")
-    parser.add_argument("--bootstrap")
-    parser.add_argument("--agent-id")
-    parser.add_argument("--role")
-    parser.add_argument("--ticket")
-    parser.add_argument("--found", action="store_true", default=None)
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    given = parser.parse_args(list(argv))
+    given = _parser().parse_args(list(argv))
     settings = {
         name: getattr(given, flag) for flag, name in SETTING_OF_FLAG.items() if getattr(given, flag) is not None
     }

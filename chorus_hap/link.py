@@ -21,6 +21,7 @@ import msgspec
 from agent_core.errors import ChorusError, NoNode, TimedOut, Unavailable
 from agent_core.home import Home
 from agent_core.shapes import STREAM_SLICES, SliceEvent
+from agent_core.system import expand
 from chorus_hap.jsonrpc import (
     MAX_LINE_BYTES,
     Reply,
@@ -31,7 +32,8 @@ from chorus_hap.jsonrpc import (
     failure_of,
     hello_params,
 )
-from chorus_hap.starting import START_TIMEOUT_S, Starting, find
+from chorus_hap.patience import Patience
+from chorus_hap.starting import START_TIMEOUT_S, TELLING_S, Starting, find
 
 __all__ = ["CALL_TIMEOUT_S", "Link", "Starting", "connect", "find"]
 
@@ -50,8 +52,10 @@ class Link:
         kind: ``command``, ``console`` or ``mcp``.
         read_only: ask the node to refuse every changing operation on this connection.
         starting: the node this face started, if it did.
+        patience: how long it waits for the node, from the first word on; :data:`CALL_TIMEOUT_S` for each call without it.
 
     Raises:
+        TimedOut: the node doesn't greet in time.
         ChorusError: the node refuses; with no common protocol its sentence names both versions.
     """
 
@@ -63,9 +67,11 @@ class Link:
         kind: str = "command",
         read_only: bool = False,
         starting: Starting | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._socket = connection
         self._starting = starting
+        self.patience = patience or Patience(CALL_TIMEOUT_S, each=True)
         self._buffer = bytearray()
         self._numbers = itertools.count(1)
         self._events: deque[SliceEvent] = deque()
@@ -80,12 +86,12 @@ class Link:
         """Whether the node was started for this link."""
         return self._starting is not None
 
-    def call(self, method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> Any:
+    def call(self, method: str, /, *, timeout_s: float | None = None, **params: Any) -> Any:
         """Call an operation; its answer as plain data.
 
         Args:
             method: the operation's name, as ``hmmm.post``.
-            timeout_s: longest wait, in seconds.
+            timeout_s: longest wait, in seconds; what is left of the patience without it.
             params: its parameters, shapes or plain data.
 
         Raises:
@@ -94,7 +100,7 @@ class Link:
         """
         return msgspec.json.decode(self._call(method, params, timeout_s))
 
-    def ask(self, kind: type[T], method: str, /, *, timeout_s: float = CALL_TIMEOUT_S, **params: Any) -> T:
+    def ask(self, kind: type[T], method: str, /, *, timeout_s: float | None = None, **params: Any) -> T:
         """:meth:`call`, with the answer as the given type (a shape, or a tuple of them)."""
         raw = self._call(method, params, timeout_s)
         try:
@@ -111,14 +117,20 @@ class Link:
             ChorusError: the node refuses, or goes away.
         """
         answer = msgspec.json.decode(
-            self._call("subscribe", {"slices": slices}, CALL_TIMEOUT_S), type=dict[str, dict[str, msgspec.Raw]]
+            self._call("subscribe", {"slices": slices}, None), type=dict[str, dict[str, msgspec.Raw]]
         )
+        self.patience.renew()
         for name in slices:
             yield _snapshot(name, answer.get(name, {}))
         while True:
             while self._events:
                 yield self._events.popleft()
             self._take(self._line(None))
+
+    def _readable(self, timeout_s: float | None) -> bool:
+        poll = select.poll()  # select() can't take descriptors over 1023
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else max(1, round(timeout_s * 1000))))
 
     def close(self) -> None:
         """Hang up; never raises."""
@@ -134,21 +146,22 @@ class Link:
     ) -> None:
         self.close()
 
-    def _call(self, method: str, params: dict[str, Any], timeout_s: float) -> msgspec.Raw:
+    def _call(self, method: str, params: dict[str, Any], timeout_s: float | None) -> msgspec.Raw:
         number = next(self._numbers)
-        end = time.monotonic() + timeout_s
+        said_s = self.patience.total_s if timeout_s is None else timeout_s
+        end = time.monotonic() + (self.patience.left_s() if timeout_s is None else timeout_s)
         try:
-            self._socket.settimeout(timeout_s)
+            self._socket.settimeout(max(0.001, end - time.monotonic()))  # 0 would mean something else
             self._socket.sendall(encode_call(number, method, params))
         except TimeoutError as exc:
-            raise _silent(method, timeout_s) from exc
+            raise _silent(method, said_s) from exc
         except OSError as exc:
             raise self._gone() from exc
         while True:
             left = end - time.monotonic()
             line = self._line(left) if left > 0 else None
             if line is None:
-                raise _silent(method, timeout_s)
+                raise _silent(method, said_s)
             reply = self._take(line)
             if reply is not None and (reply.id == number or (reply.id is None and reply.error)):
                 if reply.error:
@@ -156,7 +169,9 @@ class Link:
                 return reply.result
 
     def _gone(self) -> ChorusError:
-        told = self._starting.told() if self._starting is not None else None
+        told = None
+        if self._starting is not None:
+            told = self._starting.told(min(TELLING_S, self.patience.left_s()))
         return told or NoNode(
             "The node ended while it was asked.", "Run the command again; `chorus-hap log tail` shows what was kept."
         )
@@ -186,8 +201,9 @@ class Link:
             searched = len(self._buffer)
             if searched > MAX_LINE_BYTES:
                 raise Unavailable("The node's answer is too long.", "Ask for less at a time.")
-            left = None if end is None else max(0.0, end - time.monotonic())
-            if not select.select([self._socket], [], [], left)[0]:
+            left = None if end is None else end - time.monotonic()
+            # A node that sends a little all the time would be waited for without end, so time is looked at first.
+            if (left is not None and left <= 0) or not self._readable(left):
                 return None
             try:
                 chunk = self._socket.recv(256 * 1024)
@@ -206,6 +222,7 @@ def connect(
     kind: str = "command",
     read_only: bool = False,
     timeout_s: float = START_TIMEOUT_S,
+    patience: Patience | None = None,
 ) -> Link:
     """Attach to the node of a home, starting an owned one if asked to.
 
@@ -215,25 +232,31 @@ def connect(
         flags: further words for the command line of a node that is started.
         kind: what attaches, as in :class:`Link`.
         read_only: as in :class:`Link`.
-        timeout_s: longest wait for a node that is started, in seconds.
+        timeout_s: longest wait until the node has greeted, in seconds.
+        patience: the same, and for every later call: what is left of it.
 
     Raises:
+        TimedOut: a node runs, or was started, and doesn't answer.
         NoNode: none runs and none was to be started.
         ChorusError: it can't be started, or refuses.
     """
-    place = Home(Path(home).expanduser().absolute())
-    connection = find(place)
+    place = Home(expand(home))
+    waiting = patience or Patience(timeout_s)
+    connection = find(place, waiting)
     starting = None
     if connection is None:
         if not start:
             raise NoNode(f"No node runs on {place.root}.", "Start one with `chorus-hap --daemon`, or open the console.")
         starting = Starting(place, flags)
         try:
-            connection = starting.wait(timeout_s)
+            connection = starting.wait(waiting.left_s())
         except BaseException:
             starting.let_go()
             raise
-    return Link(connection, kind=kind, read_only=read_only, starting=starting)
+    link = Link(connection, kind=kind, read_only=read_only, starting=starting, patience=waiting)
+    if patience is None:
+        link.patience = Patience(CALL_TIMEOUT_S, each=True)
+    return link
 
 
 def _snapshot(name: str, answer: dict[str, msgspec.Raw]) -> SliceEvent:

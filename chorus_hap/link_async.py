@@ -17,6 +17,7 @@ import msgspec
 from agent_core.errors import ChorusError, NoNode, TimedOut, Unavailable
 from agent_core.home import Home
 from agent_core.shapes import SliceEvent
+from agent_core.system import expand
 from chorus_hap.jsonrpc import (
     MAX_LINE_BYTES,
     Reply,
@@ -28,6 +29,7 @@ from chorus_hap.jsonrpc import (
     hello_params,
 )
 from chorus_hap.link import CALL_TIMEOUT_S
+from chorus_hap.patience import Patience
 from chorus_hap.starting import START_TIMEOUT_S, Starting, find
 
 T = TypeVar("T")
@@ -207,7 +209,7 @@ async def connect(
     The others, and the errors, are as :func:`chorus_hap.link.connect`.
     """
     place = _place(home)
-    connection = find(place)
+    connection = await asyncio.to_thread(find, place, Patience(timeout_s))
     if connection is None:
         if starting is None and not start:
             raise NoNode(f"No node runs on {place.root}.", "Start one with `chorus-hap --daemon`.")
@@ -218,7 +220,7 @@ async def connect(
 
 
 def _place(home: Path | str) -> Home:
-    return Home(Path(home).expanduser().absolute())
+    return Home(expand(home))
 
 
 async def _answering(starting: Starting, timeout_s: float) -> socket.socket:
@@ -274,7 +276,7 @@ class Attachment:
         read_only: bool = False,
         starting: Starting | None = None,
     ) -> None:
-        self._home = Path(home).expanduser()
+        self._home = expand(home)
         self._slices = list(dict.fromkeys(slices))
         self._on_event = on_event
         self._on_snapshot = on_snapshot

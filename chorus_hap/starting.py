@@ -8,6 +8,7 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import msgspec
 from agent_core.errors import ChorusError, HomeInUse, NoNode, StoreError, TimedOut, by_code
 from agent_core.home import Home
 from agent_core.strict_json import UNREADABLE
+from agent_core.system import open_files_of, state_of
+from chorus_hap.patience import Patience
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -39,12 +42,17 @@ class NodeFile(msgspec.Struct, frozen=True):
     log: str = ""
 
 
-def find(home: Home) -> socket.socket | None:
+def find(home: Home, patience: Patience | None = None) -> socket.socket | None:
     """A connection to the control socket of the node that runs on this home, or nothing when none does.
 
     What a dead process left behind (``node.json``, its socket) is cleared away.
 
+    Args:
+        home: the home.
+        patience: how long to wait for a node that takes no connections because too many wait already; none without it.
+
     Raises:
+        TimedOut: a node is there, and takes no connection.
         NoNode: a node is there but belongs to another user, or its files can't be read.
     """
     try:
@@ -58,7 +66,7 @@ def find(home: Home) -> socket.socket | None:
     path = Path(node.socket) if node.socket else home.socket
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.connect(os.fspath(path))
+        _connect(connection, path, patience or Patience(0))
         if _uid_of(connection) != os.getuid():
             raise PermissionError
         return connection
@@ -67,12 +75,48 @@ def find(home: Home) -> socket.socket | None:
         raise NoNode(
             f"The node of {home.root} runs as another user.", "Use its user's account, or another home."
         ) from exc
+    except BlockingIOError as exc:
+        connection.close()
+        why, advice = why_silent(home)
+        raise TimedOut(why or f"The node of {home.root} takes no connection: too many wait already.", advice) from exc
     except OSError:
         connection.close()
         if not _alive(node.pid):
-            home.node_file.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be cleared away, such as a read-only mount, it stays
+                home.node_file.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         return None
+
+
+def _connect(connection: socket.socket, path: Path, patience: Patience) -> None:
+    """Connect, without waiting for ever where a node that is stopped has its queue full (``EAGAIN``, unix(7))."""
+    connection.setblocking(False)
+    while True:
+        try:
+            connection.connect(os.fspath(path))
+            break
+        except BlockingIOError:
+            if patience.left_s() <= 0:
+                raise
+            time.sleep(_POLL_S)
+    connection.setblocking(True)
+
+
+def why_silent(home: Home) -> tuple[str, str]:
+    """Why the node of a home may not answer, by what the kernel says of its process, and what to do; empty if it doesn't say."""
+    try:
+        node = msgspec.json.decode(home.node_file.read_bytes(), type=NodeFile)
+    except (OSError, msgspec.MsgspecError):
+        return "", ""
+    if state_of(node.pid) in ("T", "t"):
+        return f"The node of {home.root} is stopped (process {node.pid}).", f"`kill -CONT {node.pid}` lets it go on."
+    files = open_files_of(node.pid)
+    if files.short:
+        return (
+            f"The node of {home.root} (process {node.pid}) has {files.used} files open and may open {files.limit}.",
+            "Raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit) and start it again.",
+        )
+    return "", ""
 
 
 def _uid_of(connection: socket.socket) -> int:
@@ -136,7 +180,10 @@ class Starting:
         Raises:
             ChorusError: the node could not start; its own sentence.
         """
-        found = find(self.home)
+        try:
+            found = find(self.home)
+        except TimedOut:
+            return None  # so many ask at once: its turn comes
         if found is not None:
             return found
         status = self._process.poll()

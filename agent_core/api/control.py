@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import re
 import socket
 import stat
@@ -25,7 +24,7 @@ from agent_core.caller import Caller
 from agent_core.errors import ChorusError, Incompatible, InvalidInput, Refused, StoreError, TooLarge
 from agent_core.feeds.model import Via
 from agent_core.strict_json import KeyTwice, check_keys
-from agent_core.text import from_system
+from agent_core.system import login_of
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -389,14 +388,6 @@ def peer_uid(sock: trio.socket.SocketType) -> int:
     size = struct.calcsize("3i")
     _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
-
-
-def login_of(uid: int) -> str:
-    """The login name of a user id, or the number as text where there is none."""
-    try:
-        return from_system(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        return str(uid)
 
 
 def _kind(text: str) -> SessionKind:

@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent_core.shapes import Status
+from agent_core.system import open_files, proc
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class _Runtime(Collector):
         yield _counter("runtime_context_switches", "Times the kernel took the processor away.", usage.ru_nivcsw)
         yield _gauge("runtime_resident_memory_bytes", "Memory in use.", _resident_bytes())
         yield _gauge("runtime_peak_memory_bytes", "Most memory ever in use.", usage.ru_maxrss * 1024)
-        yield _gauge("runtime_open_files", "Open file descriptors.", _open_files())
+        yield _gauge("runtime_open_files", "Open file descriptors.", open_files().used)
         yield _gauge("runtime_threads", "Threads of the process.", threading.active_count())
         yield _gauge("runtime_scrape_timestamp_seconds", "The wall clock at this scrape.", time.time())
         collections = CounterMetricFamily(
@@ -231,15 +232,5 @@ def _counter(name: str, help: str, value: float) -> Metric:
 
 
 def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def _open_files() -> int:
-    try:
-        return len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return 0
+    pages = (proc("statm") or b"").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0

@@ -15,7 +15,8 @@ from chorus_hap.cli.table import COMMANDS, NOT_YET, Command
 
 _ABOUT = """The Human Agent Portal of a CHORUS mesh.
 
-chorus-hap alone opens the console; chorus-hap --daemon runs a headless node; every command below is one step, for scripts. chorus-hap --install-completion completes them in bash, zsh and fish."""
+chorus-hap alone opens the console; chorus-hap --daemon runs a headless node; every command below is one step, for scripts.
+chorus-hap --daemon --help lists the flags of the first two; chorus-hap --install-completion completes words in bash, zsh and fish."""
 
 
 def application(words: Sequence[str]) -> typer.Typer:
@@ -33,7 +34,12 @@ def application(words: Sequence[str]) -> typer.Typer:
             f"There is no command {named[:40]!r}.", nearest(named, names()) or "See `chorus-hap --help`."
         )
     app = typer.Typer(
-        help=_ABOUT, epilog=epilog(), add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        help=_ABOUT,
+        epilog=epilog(),
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_root)
     for command in chosen or COMMANDS:

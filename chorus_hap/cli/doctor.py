@@ -7,8 +7,9 @@ import shutil
 import socket
 import stat
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,15 @@ import typer
 from agent_core.errors import ChorusError
 from agent_core.home import Home
 from agent_core.strict_json import UNREADABLE
+from agent_core.system import PROC
 from chorus_hap.cli.output import Cell
 from chorus_hap.cli.run import Run, here
+from chorus_hap.patience import Patience
 
 _MARKS = {"ok": ("ok", "good"), "warn": ("warn", "warn"), "fail": ("fail", "bad")}
 MIN_FREE_BYTES = 200 * 1024 * 1024
+#: How long a node is waited for at most, how much of all the time at most, and how long any step may take at least, seconds.
+NODE_S, NODE_SHARE, LEAST_S = 5.0, 0.8, 0.05
 MIN_COLUMNS, MIN_LINES = 80, 24
 #: The program was released after this; a clock before it is wrong.
 _NOT_BEFORE = 1_750_000_000
@@ -59,18 +64,54 @@ def doctor(context: typer.Context) -> int:
 def examine(run: Run) -> Iterator[Check]:
     """All checks, in the order a person would look."""
     home = Home(run.home)
-    yield _python()
-    yield _home(home)
-    yield from _permissions(home)
-    yield _disk(home)
-    yield _clock()
-    node = _node(run)
-    yield node
-    running = node.text.startswith("answers")
-    yield from _settings(run, running=running)
-    yield from _outside(run, home, running=running)
-    yield _terminal()
-    yield _encoding()
+    running = False
+
+    def settings() -> Iterable[Check]:
+        return _settings(run, running=running)
+
+    def outside() -> Iterable[Check]:
+        return _outside(run, home, running=running)
+
+    steps: tuple[tuple[str, Callable[[], Check | Iterable[Check]]], ...] = (
+        ("python", _python),
+        ("home", lambda: _home(home)),
+        ("files", lambda: _permissions(home)),
+        ("disk", lambda: _disk(home)),
+        ("clock", _clock),
+        ("node", lambda: _node(run)),
+        ("settings", settings),
+        ("outside", outside),
+        ("terminal", _terminal),
+        ("encoding", _encoding),
+    )
+    for name, step in steps:
+        for check in _bounded(name, step, run.patience):
+            yield check
+            running |= check.name == "node" and check.text.startswith("answers")
+
+
+def _bounded(name: str, step: Callable[[], Check | Iterable[Check]], patience: Patience) -> list[Check]:
+    """What a step found, or that it took too long: a disk, a name server or a node may never answer."""
+    found: list[Check] = []
+    failed: list[Exception] = []
+
+    def look() -> None:
+        try:
+            given = step()
+            found.extend([given] if isinstance(given, Check) else given)
+        except Exception as exc:  # whatever is wrong with a machine, the other steps are looked at
+            failed.append(exc)
+
+    looking = threading.Thread(target=look, name=name, daemon=True)
+    looking.start()
+    looking.join(max(patience.left_s(), LEAST_S))
+    if failed:
+        what = failed[0].message if isinstance(failed[0], ChorusError) else f"{type(failed[0]).__name__}: {failed[0]}"
+        return [*found, Check(name, "fail", f"it can't be looked at: {what}")]
+    if looking.is_alive():
+        text = f"it wasn't to be found out within {patience.total_s:g} s"
+        return [Check(name, "fail", text, "Give it more time with --timeout; look at disks and name servers.")]
+    return found
 
 
 def _python() -> Check:
@@ -132,20 +173,27 @@ def _clock() -> Check:
 
 def _node(run: Run) -> Check:
     from agent_core.shapes import Status
-    from chorus_hap.link import connect
+    from chorus_hap.link import Link, find
+    from chorus_hap.starting import why_silent
 
+    home = Home(run.home)
+    # Most of the time and not all: what is found out about a silent node has to be said within it, too.
+    patience = Patience(min(NODE_S, NODE_SHARE * run.patience.left_s()))
+    held = "a process holds the home's lock, but: "
     try:
-        with connect(run.home) as link:
-            status = link.ask(Status, "status", timeout_s=5)
+        connection = find(home, patience)
+        if connection is None and not _locked(home):
+            return Check("node", "ok", "none runs on this home")
+        if connection is None:
+            return Check("node", "fail", f"{held}it doesn't answer.", "Look at log/node.jsonl; end it if it hangs.")
+        held = ""
+        with Link(connection, patience=patience) as link:
+            status = link.ask(Status, "status")
     except ChorusError as exc:
-        if _locked(Home(run.home)):
-            return Check(
-                "node",
-                "fail",
-                f"a process holds the home's lock, but: {exc.message}",
-                "Look at log/node.jsonl; end it if it hangs.",
-            )
-        return Check("node", "ok", "none runs on this home")
+        why, advice = why_silent(home)
+        return Check(
+            "node", "fail", why or f"{held}{exc.message}", advice or "Look at log/node.jsonl; end it if it hangs."
+        )
     text = f"answers: {status.agent_id}, {status.stage}, {status.mode}"
     if abs(status.clock_skew_s) > 10:
         return Check(
@@ -161,7 +209,7 @@ def _locked(home: Home) -> bool:
     try:
         inode = (home.run / "lock").stat().st_ino
         return any(
-            line.split()[5].rsplit(":", 1)[1] == str(inode) for line in Path("/proc/locks").read_text().splitlines()
+            line.split()[5].rsplit(":", 1)[1] == str(inode) for line in (PROC / "locks").read_text().splitlines()
         )
     except (OSError, IndexError):
         return False

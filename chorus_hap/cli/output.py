@@ -18,12 +18,9 @@ from chorus_hap.program import Here
 from chorus_hap.shown import clean as clean
 from chorus_hap.shown import clean_lines, json_safe
 from chorus_hap.shown import one_line as one_line
+from chorus_hap.streams import say
 
 _SGR = {"bold": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31", "name": "36"}
-
-
-class ReaderGone(Exception):
-    """Nobody reads stdout any more. Not an ``OSError``: Typer would take that for a failure."""
 
 
 class Cell(NamedTuple):
@@ -58,23 +55,17 @@ class Output:
         if sys.stdout.isatty() and not self.json:
             self.line(data.decode("utf-8", "replace").removesuffix("\n"))
             return
-        try:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError as exc:
-            raise ReaderGone from exc
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
     def line(self, *parts: str | Cell) -> None:
         """One line of text, or several; whatever is in it shows, and nothing is obeyed."""
-        try:
-            print("".join(map(self._paint, parts)), flush=True)
-        except BrokenPipeError as exc:
-            raise ReaderGone from exc
+        print("".join(map(self._paint, parts)), flush=True)
 
     def say(self, text: str) -> None:
         """Narration, on stderr; commands in it are named as they can be given here."""
-        print(clean_lines(self.here(text)), file=sys.stderr, flush=True)
+        say(clean_lines(self.here(text)))
 
     def facts(self, pairs: Iterable[tuple[str, str | Cell]]) -> None:
         """Names and values, the values aligned."""

@@ -6,18 +6,31 @@ they need it, on a home that belongs to a cluster already.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from agent_core.errors import InvalidInput, NoNode, PortInUse, Refused, StoreError, TimedOut, TooLarge, Unavailable
+from agent_core.errors import (
+    ConfigError,
+    InvalidInput,
+    NoNode,
+    PortInUse,
+    Refused,
+    StoreError,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+)
 from agent_core.shapes import Posted, SliceEvent, Status
 from chorus_hap.cli.options import Options
 from chorus_hap.cli.output import Output, when
+from chorus_hap.patience import Patience
 from chorus_hap.program import Here
 
 if TYPE_CHECKING:
@@ -29,6 +42,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.05
+#: A wait for delivery that is longer than this is rounded up to whole seconds, and how much later the node may say how it went, seconds.
+_WHOLE_S, _GRACE_S = 2.0, 0.5
+_SENT_LATER = "It is sent when a node next runs here."
 _SHORTEN = "Shorten it, or put the long part at UCXL addresses and cite them."
 
 
@@ -50,7 +66,10 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.out = Output(json=options.json)
-        self.out.here = Here(self.home)
+        with suppress(ConfigError):  # without a home, what needs one says so
+            self.out.here = Here(self.home)
+        #: How long everything that this command does may take together, until it watches.
+        self.patience = Patience(options.timeout)
         self._link: Link | None = None
         self._reader: Reader | None = None
         self._store: OfflineReader | None = None
@@ -103,11 +122,17 @@ class Run:
     def _live(self) -> Link | None:
         from agent_core.home import Home
         from chorus_hap.link import Link, find
+        from chorus_hap.starting import why_silent
 
         if self._link is None:
-            connection = find(Home(self.home))
-            if connection is not None:
-                self._link = Link(connection, read_only=self.options.read_only)
+            home = Home(self.home)
+            try:
+                connection = find(home, self.patience)
+                if connection is not None:
+                    self._link = Link(connection, read_only=self.options.read_only, patience=self.patience)
+            except TimedOut as exc:
+                why, advice = why_silent(home)
+                raise TimedOut(why or exc.message, advice or exc.next) from exc
         return self._link
 
     def _offline(self) -> Reader:
@@ -120,12 +145,11 @@ class Run:
 
     def _patiently(self, reader: Reader, kind: type[T], method: str, params: dict[str, Any]) -> T:
         """Ask, and again while the node is still starting."""
-        end = time.monotonic() + self.options.timeout
         while True:
             try:
                 return reader.ask(kind, method, **params)
             except Unavailable:
-                if time.monotonic() > end or reader is not self._link or _up(reader.ask(Status, "status")):
+                if self.patience.left_s() <= _POLL_S or reader is not self._link or _up(reader.ask(Status, "status")):
                     raise
                 time.sleep(_POLL_S)
 
@@ -170,23 +194,26 @@ class Run:
             self.out.say("You are a cluster of one: nobody else is there to confirm it.")
             return posted
         # The entry is durable from here on; asking again with the same id only waits.
-        params["wait_s"] = options.timeout
+        left_s = self.patience.left_s()
+        params["wait_s"] = float(math.ceil(left_s)) if left_s > _WHOLE_S else left_s
         if several:
             params |= {"members": wanted, "data": "", "upload": ""}
-        posted = link.ask(Posted, method, timeout_s=options.timeout + 10, **params)
+        try:
+            posted = link.ask(Posted, method, timeout_s=params["wait_s"] + _GRACE_S, **params)
+        except TimedOut as exc:
+            raise TimedOut(f"{exc.message} It is kept in this home as {posted.id}.", _SENT_LATER) from exc
         if posted.delivered >= wanted:
             return posted
         who = "No other member" if not posted.delivered else f"Only {posted.delivered} of {wanted} members"
         raise TimedOut(
             f"{who} confirmed it within {options.timeout:g} s; it is kept in this home as {posted.id}.",
-            "It is sent when a node next runs here.",
+            _SENT_LATER,
         )
 
     def _await_member(self, link: Link) -> None:
         """Wait for a node that was started just now to find its cluster."""
-        end = time.monotonic() + self.options.timeout
         while not link.ask(Status, "status").cluster_id:
-            if time.monotonic() > end:
+            if self.patience.left_s() <= _POLL_S:
                 raise NoNode(
                     f"The node of {self.home} belongs to no cluster yet, and a command never founds one.",
                     "Start it with --bootstrap and a peer's address, or with --found to found a cluster.",
@@ -210,7 +237,7 @@ class Run:
         load(home, self.options.settings())  # a wrong setting is said at once, and as what it is
         self.out.say("starting a node …")
         try:
-            self._link = connect(home, start=True, flags=self.options.node_flags(), timeout_s=self.options.timeout)
+            self._link = connect(home, start=True, flags=self.options.node_flags(), patience=self.patience)
             self._await_member(self._link)
         except (StoreError, PortInUse) as exc:
             raise NoNode(exc.message, exc.next) from exc  # none can be started: that is exit status 3

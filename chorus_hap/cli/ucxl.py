@@ -35,7 +35,7 @@ def get(
     run = here(context)
     content = run.read(Content, "ucxl.get", address=address, version=version)
     if content.missing in _FETCHABLE and run.attached:
-        run.read(Fetched, "ucxl.fetch", address=address, version=version, wait_s=run.options.timeout)
+        run.read(Fetched, "ucxl.fetch", address=address, version=version, wait_s=run.patience.left_s())
         content = run.read(Content, "ucxl.get", address=address, version=version)
     if content.more:
         content = _whole(run, content)

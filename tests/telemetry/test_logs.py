@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import stat
@@ -14,6 +15,7 @@ import structlog
 from agent_core.shhh.door import Door
 from agent_core.shhh.model import builtin_rules, example
 from agent_core.telemetry import logs
+from agent_core.telemetry.repeats import FIRST_S, MAX_KNOWN, MAX_S
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +84,8 @@ def test_libraries_are_quieter_and_the_level_holds(tmp_path: Path, monkeypatch: 
 
 def test_no_secret_reaches_the_file(tmp_path: Path) -> None:
     path = tmp_path / "node.jsonl"
-    logs.configure(path, redact=Door(b"k" * 32).log)
+    # An hour and more between any two: none of these equal errors is only counted.
+    logs.configure(path, redact=Door(b"k" * 32).log, clock=itertools.count(0.0, 3 * MAX_S).__next__)
     secrets = [example(rule.match[0]) for rule in builtin_rules()]
     for secret in secrets:
         structlog.get_logger("a").info("got " + secret, detail={"deep": [secret]})
@@ -152,3 +155,93 @@ def test_a_traceback_is_in_the_file_and_not_on_the_terminal(tmp_path: Path, caps
     assert json.loads(said)["event"] == "it failed"
     assert "Traceback" not in said
     assert "Traceback" in lines(tmp_path / "node.jsonl")[0]["exception"]
+
+
+def flood(name: str, n: int) -> None:
+    """One error of each sort that the node's parts and libraries log."""
+    try:
+        raise OSError(24, "Too many open files")
+    except OSError as exc:
+        if name == "library":
+            logging.getLogger("trio.serve_listeners").error("accept returned %s", "EMFILE", exc_info=True)
+        elif name == "group":
+            logging.getLogger("g").error("it crashed", exc_info=ExceptionGroup("several", [exc]))
+        elif name == "structlog":
+            structlog.get_logger("s").exception("a reader failed")
+        elif name == "structlog with a number":
+            structlog.get_logger("s").error("a reader failed", peer=n)
+        elif name == "in its arguments":
+            logging.getLogger("a").warning("peer %d is gone: %s", n, exc)
+        elif name == "in its text":
+            logging.getLogger("f").error(f"peer {n} is gone")
+        elif name == "warning":
+            logging.getLogger("py.warnings").warning("%s", f"file:{n}: careful")
+
+
+SORTS = ("library", "group", "structlog", "structlog with a number", "in its arguments", "in its text", "warning")
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_no_repeated_error_floods_the_log_and_none_is_uncounted(tmp_path: Path, sort: str) -> None:
+    path, now = tmp_path / "node.jsonl", 0.0
+    logs.configure(path, clock=lambda: now)
+    for n in range(20_000):  # a quarter of an hour
+        flood(sort, n)
+        now += 0.05
+    assert path.stat().st_size < 40_000
+    now += 2 * MAX_S
+    logging.getLogger("x").info("something else")  # it stopped: what wasn't said is summed up
+    said = lines(path)
+    counted = sum(line.get("not_said", 0) for line in said)
+    counted += sum(int(line["event"].split()[0]) for line in said if "times more since it was said" in line["event"])
+    once = [line for line in said[:-1] if "times more since" not in line["event"]]
+    assert counted + len(once) == 20_000
+
+
+def test_errors_of_different_kinds_do_not_hide_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, clock=lambda: 0.0)
+    for _ in range(3):
+        for error in (OSError("a"), ValueError("b")):
+            logging.getLogger("x").error("it failed", exc_info=error)
+        logging.getLogger("x").error("something else failed")
+        logging.getLogger("y").error("it failed")
+    assert len(lines(path)) == 4
+
+
+def test_information_is_never_counted_away(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path)
+    for _ in range(50):
+        logging.getLogger("x").info("still here")
+    assert len(lines(path)) == 50
+
+
+def test_what_was_counted_is_said_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    logs.configure(path, clock=lambda: 0.0)
+    for _ in range(7):
+        logging.getLogger("x").error("it failed")
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    assert lines(path)[-1]["event"] == "6 times more since it was said: it failed"
+
+
+def test_memory_for_errors_is_bounded(tmp_path: Path) -> None:
+    logs.configure(tmp_path / "node.jsonl", clock=lambda: 0.0)
+    (sieve,) = [handler for handler in logging.getLogger().handlers if isinstance(handler, logs.Sieve)]
+    for n in range(5 * MAX_KNOWN):
+        for _ in range(2):
+            logging.getLogger(f"l{n}").error("failure %d", n)
+    assert len(sieve._last) <= 4 * MAX_KNOWN
+
+
+def test_a_stderr_that_is_full_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as full, pytest.raises(OSError, match="space"):  # noqa: PT012
+        monkeypatch.setattr("sys.stderr", full)
+        logs.configure(tmp_path / "node.jsonl", stderr=True)
+        for n in range(3):
+            logging.getLogger("x").info("line %d", n)
+        assert len(lines(tmp_path / "node.jsonl")) == 3
+        full.close()
+    assert FIRST_S < MAX_S

@@ -32,4 +32,4 @@ def test_what_is_remembered_is_bounded(caplog: pytest.LogCaptureFixture) -> None
     sparing = Sparing(logging.getLogger("test"), lambda: 0.0)
     for n in range(3 * MAX_KNOWN):
         sparing.error(f"failure {n}")
-    assert len(sparing._said) == MAX_KNOWN
+    assert len(sparing._repeats) == MAX_KNOWN
