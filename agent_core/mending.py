@@ -20,6 +20,7 @@ from agent_core.feeds.heads import Item
 from agent_core.feeds.model import EntryKey, Head
 from agent_core.feeds.ranges import verify_range
 from agent_core.feeds.store import Store
+from agent_core.grammar import plural
 from agent_core.home import Home, HomeLock
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.lost import ASIDE
@@ -54,9 +55,10 @@ class Mended:
                 if self.bodies
                 else ""
             )
-            return f"{said} All of its {self.entries} entries were taken over{bodies}."
+            return f"{said} All that was in it was taken over, {plural(self.entries, 'entry', 'entries')}{bodies}."
         taken = (
-            f"{self.entries} entries were taken over" + (f", {self.lost} could not be read" if self.lost else "")
+            f"{plural(self.entries, 'entry', 'entries')} taken over"
+            + (f", {self.lost} could not be read" if self.lost else "")
             if self.entries
             else "None of its entries could be read"
         )

@@ -45,7 +45,7 @@ def parse(address: str) -> tuple[str, int, str]:
         if "%" in host:
             raise ValueError(_UNUSABLE["ip6zone"])
         if ip_address(host).version != int(kind[2]):
-            raise ValueError(f"{host} is not an {kind} address")
+            raise ValueError(f"{host} is no {kind} address")
     elif not _HOST_NAME.match(host):
         raise ValueError(f"{host!r} is no host's name")
     if peer_id:
