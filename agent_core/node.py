@@ -172,7 +172,7 @@ class Node:
             now = open_files()
             if now.short and not said:
                 said = (
-                    f"The node may open {now.limit} files and has {now.used} open: new connections wait. "
+                    f"The node has {now.used} of {now.limit} files open: new connections wait. "
                     "Raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit) and start it again."
                 )
                 self.note(said)
