@@ -269,9 +269,10 @@ def test_a_form_names_no_key_for_what_can_not_be_done_now(drive: Drive, form: st
         for enter in STATES.values():
             enter(c)
             await c.wait(lambda: not any(key in c.screen() for key in SENDS))
-            calls = len(c.node.calls)
             await c.press("y" if form == "question" else "ctrl+s")
-            assert len(c.node.calls) == calls
+            assert not {"hmmm.post", "decisions.propose", "decisions.vote", "election.trigger"} & {
+                m for m, _ in c.node.calls
+            }
             c.app.read_only = ""
             c.node.mute = False
             c.app.store.connect("attached")
@@ -373,7 +374,7 @@ def test_the_first_run_shows_its_keys_at_every_size(drive: Drive, size: tuple[in
     async def job(c: Driven) -> None:
         await c.see("Your name on the mesh", "Ticket", "Home: ", "⏎  start", "esc  leave, nothing is made")
         await c.press("delete")
-        await c.see("Name and role can't be empty.")
-        assert "⏎  start" not in c.screen()
+        await c.wait(lambda: "⏎  start" not in c.screen())
+        await c.see("empty")
 
     drive(job, size=size, setup=FirstRun("root-box", "operator", "chorus"))
