@@ -39,6 +39,7 @@ class Ring(Generic[T]):
         self._items: deque[T] = deque(maxlen=capacity)
         self.total = 0  #: items ever received
         self.dropped = 0  #: items the node dropped because this console was too slow
+        self.healed = 0  #: how many of these were read again
 
     def __len__(self) -> int:
         return len(self._items)
@@ -236,6 +237,16 @@ class Store:
     def forget(self, slice: str) -> None:
         """Drop the value of a keyed slice that nobody watches any more."""
         self._values.pop(slice, None)
+
+    def refill(self, slice: str, items: Iterable[Any], healed: int) -> None:
+        """Hold a stream as it was read again from its beginning; ``healed`` is how many dropped items that has made good."""
+        before = self._rings[slice]
+        ring: Ring[Any] = Ring()
+        ring.extend(items)
+        ring.total = max(before.total, len(ring))
+        ring.dropped, ring.healed = before.dropped, healed
+        self._rings[slice] = ring
+        self._tell(slice)
 
     def connect(self, state: str, reason: str = "", next: str = "", owned: bool | None = None) -> None:
         """Note that the node came, went or failed."""

@@ -12,14 +12,13 @@ from agent_core.api.parts import Sources
 from agent_core.api.requests import ListRequest, Nothing, RoomRequest
 from agent_core.api.slices import SliceHub
 from agent_core.feeds.model import Entry
-from agent_core.shapes import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, Status, Traffic
+from agent_core.shapes import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, WATCHED_ADDRESSES, Status, Traffic
 
 #: Slices that change as time passes, and how often they are looked at, seconds.
 _REFRESH_S: Mapping[str, float] = MappingProxyType(
     {"status": 0.5, "election": 0.5, "peers": 2.0, "waiting": 1.0, "decisions": 2.0, "attention": 5.0, "members": 5.0}
 )
 _ROOM_MESSAGES = 500
-_ADDRESSES = 2000
 
 #: Slices that name members, so that another roster changes what they say.
 _NAMING = ("members", "peers", "election", "decisions", "rooms", "room", "ucxl", "attention")
@@ -68,7 +67,7 @@ class Live:
             "waiting": lambda: facade.members_pending(Nothing()),
             "rooms": lambda: facade.hmmm_rooms(Nothing()),
             "decisions": lambda: facade.decisions_list(Nothing()),
-            "ucxl": lambda: facade.ucxl_ls(ListRequest(limit=_ADDRESSES)),
+            "ucxl": lambda: facade.ucxl_ls(ListRequest(limit=WATCHED_ADDRESSES)),
             "attention": lambda: facade.attention(Nothing()),
         }
         for name, compute in computes.items():

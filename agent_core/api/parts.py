@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent_core.caller import Caller
 from agent_core.clock import Hlc
 from agent_core.decisions.fold import DecisionsFold
-from agent_core.feeds.model import Entry, EntryKey, Head
+from agent_core.feeds.model import Entry, EntryKey, Head, Order
 from agent_core.feeds.proofs import Proven
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.hmmm.machine import Periods
@@ -65,8 +65,8 @@ class Entries(Proven, Protocol):
         """The greatest stamp among an author's entries."""
         ...
 
-    def tail(self, limit: int) -> Sequence[Entry]:
-        """The newest entries of all feeds, oldest first."""
+    def tail(self, limit: int, before: Order | None = None) -> Sequence[Entry]:
+        """The newest entries of all feeds, oldest first; of those before a place in the total order where one is given."""
         ...
 
     def fork_limit(self, author: str, epoch: int) -> int | None:

@@ -151,8 +151,11 @@ class Reading:
 
     @operation("log.tail")
     def log_tail(self, request: TailRequest) -> tuple[LogEntry, ...]:
-        """The newest entries of all feeds, oldest first."""
-        return views.log(self._sources.entries.tail(request.limit), self._sources.context())
+        """The newest entries of all feeds, oldest first; page by page with the key of a page's first as the next ``before``."""
+        entries = self._sources.entries
+        before = entries.entry(views.find_entry(request.before, entries)) if request.before else None
+        found = entries.tail(request.limit, before.order if before is not None else None)
+        return views.log(found, self._sources.context())
 
     @operation("log.prove")
     def log_prove(self, request: ProveRequest) -> EntryProof:

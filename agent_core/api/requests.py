@@ -148,9 +148,10 @@ class DiffRequest(Shape, frozen=True, kw_only=True):
 
 
 class TailRequest(Shape, frozen=True, kw_only=True):
-    """How many of the newest entries."""
+    """How many of the newest entries; of those before the one with the key ``before`` where that is given."""
 
     limit: Limit = 50
+    before: str = ""
 
 
 class ProveRequest(Shape, frozen=True, kw_only=True):

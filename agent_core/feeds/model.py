@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -22,6 +22,10 @@ MAX_HEADER_BYTES = 16 * 1024
 #: Bodies over this are blocks addressed by the SHA-256 of their stored bytes (SPEC section 8).
 MAX_BODY_BYTES = 32 * 1024
 SALT_BYTES = 16
+
+
+#: A place in the total order: (hlc, author, epoch, seq).
+Order: TypeAlias = tuple[str, str, int, int]
 
 
 class Via(StrEnum):
@@ -125,7 +129,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return short_id(self.hash)
 
     @property
-    def order(self) -> tuple[str, str, int, int]:
+    def order(self) -> Order:
         """The total order in which conflicts are settled: (hlc, author, epoch, seq)."""
         h = self.header
         return (h.hlc, h.author, h.epoch, h.seq)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from agent_core.feeds.audit import audit
 from agent_core.feeds.forks import ForkProof, ForkTable
 from agent_core.feeds.heads import MAX_SIZE, FeedInfo, Item
 from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing_leaf, consistency_proof, root_at
-from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing
+from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing, Order
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.rows import NO_BODY, PRESENT, PURGED, WANTED, insert_entries, key_of
 from agent_core.feeds.schema import MEMORY, connect, damaged, explained, find_settling, finish, staged, transaction
@@ -159,14 +160,28 @@ class Store:
             for (raw,) in self._read(f"SELECT raw FROM entries WHERE key IN ({chosen}) ORDER BY key"):
                 yield self._parse(raw)
 
-    def tail(self, limit: int) -> list[Entry]:
-        """The newest entries of all feeds in the total order, oldest first."""
-        found = [
-            entry
-            for (author, epoch), feed in self._feeds.items()
-            for entry in self.entries(author, epoch, max(0, feed.size - limit))
-        ]
+    def tail(self, limit: int, before: Order | None = None) -> list[Entry]:
+        """The newest entries of all feeds in the total order, oldest first.
+
+        Args:
+            limit: so many at most.
+            before: only entries before this place in the order.
+        """
+        found: list[Entry] = []
+        for (author, epoch), feed in list(self._feeds.items()):
+            end = feed.size if before is None else self._until(author, epoch, before, feed.size)
+            found += self.entries(author, epoch, max(0, end - limit), end)
         return sorted(found, key=lambda entry: entry.order)[max(0, len(found) - limit) :]
+
+    def _until(self, author: str, epoch: int, before: Order, size: int) -> int:
+        """How many of a feed's entries are before a place in the total order: in a feed, that order is the entries' own."""
+
+        def order(seq: int) -> Order:
+            entry = self.entry(EntryKey(author, epoch, seq))
+            assert entry is not None  # seq is below the feed's size
+            return entry.order
+
+        return bisect_left(range(size), before, key=order)
 
     def items(self, author: str, epoch: int, start: int, end: int, max_bytes: int) -> list[Item]:
         """Entries with their bodies as they travel: as many as fit, at least one if there is one."""

@@ -3,7 +3,7 @@
 Times are RFC 3339 text, durations end in ``_s``. Faces import this package, so it imports nothing heavy.
 """
 
-from agent_core.shapes.base import Shape
+from agent_core.shapes.base import MAX_LIMIT, WATCHED_ADDRESSES, Shape
 from agent_core.shapes.decisions import Decision, ProposeRequest, Vote, VoteRequest
 from agent_core.shapes.election import (
     SCORE_WEIGHTS,
@@ -24,9 +24,11 @@ from agent_core.shapes.ucxl import AddressInfo, Content, Diff, Fetched, PutReque
 
 __all__ = [
     "KEYED_SLICES",
+    "MAX_LIMIT",
     "SCORE_WEIGHTS",
     "STATE_SLICES",
     "STREAM_SLICES",
+    "WATCHED_ADDRESSES",
     "AddressInfo",
     "Attention",
     "CertificateCheck",

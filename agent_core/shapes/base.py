@@ -17,6 +17,11 @@ Wait: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 #: A share of all.
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 
+#: No listing answers more than this at once.
+MAX_LIMIT = 5000
+#: Of the addresses so many are watched by faces; there may be more.
+WATCHED_ADDRESSES = 2000
+
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all: JSON objects with these fields; unknown ones are ignored."""

@@ -68,7 +68,7 @@ def tree_rows(root: Node, shut: set[str], glyphs: Glyphs, filtering: bool) -> li
                 closed = child.key in shut and not filtering
                 sign = glyphs.shut if closed else glyphs.open
                 label: Line = [(f"{indent}{sign} ", "dim"), (child.name, "text bold" if depth == 0 else "text")]
-                rows.append(Row(child.key, (label, ("", "")), {"path": child.key}))
+                rows.append(Row(child.key, (label, ("", "")), {"path": child.key}, group=True))
                 if not closed:
                     walk(child, depth + 1)
             else:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agent_core.shapes import Message, Room, RoomView, Stances
+from agent_core.errors import ChorusError
+from agent_core.shapes import MAX_LIMIT, Message, Room, RoomView, Stances
 from chorus_hap.panes.base import Pane
 from chorus_hap.themes import Glyphs
 from chorus_hap.widgets.grid import Column, Grid, Row
@@ -170,6 +172,8 @@ class HmmmPane(Pane):
     room_id: str = ""
     _wanted_message: str = ""
     _missing_told = False
+    _old: RoomView | None = None  # the open room as it was read for a filter
+    _read = ""  # the room that is being read so, or was
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -183,6 +187,27 @@ class HmmmPane(Pane):
             yield Blocks("Messages", empty="Choose a room; enter opens it. n writes a message.", id="hm-thread")
             yield Sheet("Message", empty="The message at the cursor, in full.", id="hm-detail")
 
+    def on_mount(self) -> None:
+        thread = self.query_one("#hm-thread", Blocks)
+        thread.whole, thread.seek = lambda: self.opened.room.messages if self.opened else 0, self._read_room
+
+    def _read_room(self) -> None:
+        """Ask for the messages of the open room that are older than those that are watched: a filter looks through all."""
+        view = self.opened
+        if view is None or self._read == view.room.id or len(view.messages) >= view.room.messages:
+            return
+        self._read = room = view.room.id
+
+        async def job() -> None:
+            try:
+                self._old = await self.ask("hmmm.show", RoomView, room=room, limit=MAX_LIMIT)
+            except ChorusError:
+                self._read = ""
+                raise
+            self.sync()
+
+        self.work(job, "hmmm-read")
+
     def wants(self, changed: frozenset[str] | set[str]) -> bool:
         return super().wants(changed) or f"room:{self.room_id}" in changed
 
@@ -190,7 +215,13 @@ class HmmmPane(Pane):
     def opened(self) -> RoomView | None:
         """The room that is open."""
         value = self.store.value(f"room:{self.room_id}") if self.room_id else None
-        return value if isinstance(value, RoomView) else None
+        if not isinstance(value, RoomView) or self._old is None or self._old.room.id != value.room.id:
+            return value if isinstance(value, RoomView) else None
+        watched = {m.id for m in value.messages}
+        older = tuple(m for m in self._old.messages if m.id not in watched)
+        return msgspec.structs.replace(
+            value, messages=older + value.messages, stances={**self._old.stances, **value.stances}
+        )
 
     @property
     def message(self) -> Message | None:
@@ -244,6 +275,7 @@ class HmmmPane(Pane):
             self.sync()
             return
         before, self.room_id = self.room_id, room
+        self._old, self._read = None, ""
         source = self.console.source
 
         async def job() -> None:

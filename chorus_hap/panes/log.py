@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from textual.containers import Container
 from agent_core.shapes import LogEntry
 from chorus_hap.names import Names
 from chorus_hap.panes.base import Pane
+from chorus_hap.store import RING_ITEMS
 from chorus_hap.subjects import subject
 from chorus_hap.widgets.columns import Cell, Column
 from chorus_hap.widgets.lines import Line, clock, facts, one_line, plural, wrap
@@ -77,11 +79,17 @@ def log_detail(entry: LogEntry, width: int) -> list[Line]:
     return lines + [[(part, "text")] for part in wrap(entry.text, width)]
 
 
+#: Entries asked for at a time.
+_PAGE = 400
+
+
 class LogPane(Pane):
     """The stream of entries, and where there is room the one at the cursor."""
 
     name_: ClassVar[str] = "log"
     slices: ClassVar[frozenset[str]] = frozenset({"log", "members"})
+    _reading = False
+    _named_by = 0  # what the names on the screen are from
 
     def compose(self) -> ComposeResult:
         with Container(classes="row"):
@@ -96,7 +104,47 @@ class LogPane(Pane):
             )
             yield Sheet("Entry", empty="The entry at the cursor.", id="lo-detail")
 
-    _named_by = 0  # what the names on the screen are from
+    def on_mount(self) -> None:
+        self.stream.whole, self.stream.seek = self._whole, self._read_store
+
+    def _whole(self) -> int:
+        status = self.store.status
+        return status.entries if status else 0
+
+    def _read_store(self) -> None:
+        """Read the store back to its beginning, or as far as is kept here: a filter looks through all, and what was dropped is back."""
+        ring = self.store.ring("log")
+        if (
+            self._reading
+            or not self.store.live
+            or (ring.healed == ring.dropped and len(ring) >= min(self._whole(), RING_ITEMS))
+        ):
+            return
+        self._reading = True
+
+        async def job() -> None:
+            try:
+                await self._read_pages()
+            finally:
+                self._reading = False
+
+        self.work(job, "log-read")
+
+    async def _read_pages(self) -> None:
+        healed, before, found = self.store.ring("log").dropped, "", deque[LogEntry]()
+        while len(found) < RING_ITEMS:
+            page = await self.ask("log.tail", tuple[LogEntry, ...], limit=_PAGE, before=before)
+            known = {entry.key for entry in found}
+            found.extendleft(entry for entry in reversed(page) if entry.key not in known)
+            known |= {entry.key for entry in page}
+            # What is held and not read yet: older ones stay before, what came meanwhile comes behind.
+            others = [entry for entry in self.store.ring("log") if entry.key not in known]
+            old = [entry for entry in others if page and entry.at < page[0].at]
+            new = [entry for entry in others if not (page and entry.at < page[0].at)]
+            self.store.refill("log", [*old, *found, *new], healed)
+            if len(page) < _PAGE or page[0].key == before:
+                return
+            before = page[0].key
 
     def _named(self, entry: LogEntry) -> LogEntry:
         return named([entry], self.console.names)[0]
@@ -113,6 +161,8 @@ class LogPane(Pane):
             self._named_by = self.console.names.revision
             self.stream.refresh()
         self._detail()
+        if self.store.ring("log").dropped > self.store.ring("log").healed:
+            self._read_store()
 
     def _detail(self) -> None:
         entry = self._named(self.stream.item) if self.stream.item is not None else None

@@ -109,6 +109,9 @@ class TrafficPane(Pane):
             )
             yield Sheet("Message", empty="The message at the cursor. Move up to hold one.", id="tr-detail")
 
+    def on_mount(self) -> None:
+        self.stream.whole = lambda: self.store.ring("traffic").total  # what left the ring is nowhere else
+
     @property
     def stream(self) -> StreamView:
         return self.query_one("#tr-stream", StreamView)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import ClassVar
 
 import msgspec
@@ -11,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from agent_core.errors import ChorusError, InvalidInput, Unavailable
-from agent_core.shapes import AddressInfo, Content, Diff, Version
+from agent_core.shapes import MAX_LIMIT, WATCHED_ADDRESSES, AddressInfo, Content, Diff, Version
 from agent_core.ucxl.address import parse_place
 from chorus_hap.panes.addresses import (
     body_of,
@@ -45,6 +46,7 @@ class UcxlPane(Pane):
         self._content: Content | None = None
         self._hash = ""
         self._loaded: tuple[str, str] = ("", "")
+        self._more: tuple[AddressInfo, ...] = ()  # what was read for a filter
         self._wanted = ""  # an address to go to as soon as the tree has it
         self._editing = Editing(self, self._was_put)
 
@@ -73,8 +75,34 @@ class UcxlPane(Pane):
     def wants(self, changed: frozenset[str] | set[str]) -> bool:
         return super().wants(changed) or (not self._loaded[0] and "status" in changed)
 
+    def on_mount(self) -> None:
+        tree = self.query_one("#uc-tree", Grid)
+        tree.whole, tree.seek = self._whole, self._read_all
+
+    def _whole(self) -> float:
+        """How many addresses there are, as far as the node said: a list that is as long as was asked for may go on."""
+        return inf if len(self._addresses) in (WATCHED_ADDRESSES, MAX_LIMIT) else 0
+
+    def _read_all(self) -> None:
+        """Ask for more addresses than are watched: a filter looks through all that the node gives at once."""
+        if len(self.store.items("ucxl")) < WATCHED_ADDRESSES:
+            return
+
+        async def job() -> None:
+            self._more = await self.ask("ucxl.ls", tuple[AddressInfo, ...], limit=MAX_LIMIT)
+            self.sync()
+
+        self.work(job, "ucxl-read")
+
+    @property
+    def _addresses(self) -> Sequence[AddressInfo]:
+        """The addresses that are watched, and where a filter asked for more, those."""
+        watched: Sequence[AddressInfo] = self.store.items("ucxl")
+        known = {a.address for a in watched}
+        return [*watched, *(a for a in self._more if a.address not in known)]
+
     def sync(self) -> None:
-        addresses: Sequence[AddressInfo] = self.store.items("ucxl")
+        addresses = self._addresses
         tree = self.query_one("#uc-tree", Grid)
         tree.caption = f"Addresses · {len(addresses)}" if addresses else "Addresses"
         before = tree.key
@@ -92,7 +120,7 @@ class UcxlPane(Pane):
     def info(self) -> AddressInfo | None:
         """The address at the cursor."""
         key = self.query_one("#uc-tree", Grid).key
-        return next((a for a in self.store.items("ucxl") if a.address == key), None)
+        return next((a for a in self._addresses if a.address == key), None)
 
     def _load(self) -> None:
         info = self.info

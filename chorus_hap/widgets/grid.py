@@ -15,13 +15,14 @@ __all__ = ["Column", "Grid", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row. ``fields`` are for the filter, ``order`` for sorting by column; the shown text serves where there is none."""
+    """A row. ``group`` is for one that only gathers others; ``fields`` are for the filter, ``order`` for sorting by column; the shown text serves where there is none."""
 
     key: str
     cells: tuple[Span | Line, ...]
     fields: Mapping[str, str] = field(default_factory=dict)
     order: tuple[object, ...] = ()
     copy: str = ""
+    group: bool = False
 
     def text(self) -> str:
         """All that is seen of it."""
@@ -109,6 +110,9 @@ class Grid(Viewport):
     @property
     def key(self) -> str:
         return self.row.key if self.row else ""
+
+    def held(self) -> int:
+        return sum(not row.group for row in self._all)
 
     def total(self) -> int:
         return len(self._shown)

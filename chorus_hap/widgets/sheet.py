@@ -149,6 +149,9 @@ class Blocks(Viewport):
     def line(self, index: int, width: int) -> Line:
         return self._lines[index]
 
+    def held(self) -> int:
+        return sum(bool(block.key) for block in self._all)
+
     def cursor_lines(self) -> range:
         return self._spans[self.cursor] if 0 <= self.cursor < len(self._spans) else range(0)
 

@@ -64,7 +64,9 @@ class StreamView(Viewport):
         if self.paused:
             self.retitle()
             return
+        held = None
         if ring is not self._ring:
+            held = self.item if not self.follow else None
             self._ring, self._seen = ring, ring.first
             self._items.clear()
         new = ring.since(self._seen)
@@ -75,6 +77,8 @@ class StreamView(Viewport):
         self._measure(passing)
         if self.follow:
             self.cursor = max(0, len(self._items) - 1)
+        elif held is not None:
+            self._return_to(held)
         else:
             self.cursor = max(0, self.cursor - evicted)
             self.top = max(0, self.top - evicted)
@@ -82,6 +86,14 @@ class StreamView(Viewport):
             self.keep_in_view()
             self.repaint()
         self.retitle()
+
+    def _return_to(self, held: Any) -> None:
+        """What was looked at is looked at still, wherever it stands now; whoever follows stands at the end."""
+        last = max(0, len(self._items) - 1)
+        if self.follow:
+            self.cursor = last
+        else:
+            self.cursor = self._items.index(held) if held in self._items else min(self.cursor, last)
 
     @property
     def behind(self) -> int:
@@ -108,18 +120,19 @@ class StreamView(Viewport):
     def set_filter(self, wanted: Filter) -> None:
         """Filter what was collected, also while paused (then up to the pause)."""
         self.filter = wanted
+        if wanted and self.seek is not None:
+            self.seek()
         ring = self._ring if self.paused and self._ring is not None else self._ring_of()
         self._ring = ring
         upto = self._seen if self.paused else ring.total
+        held = self.item if not self.follow else None
         self._items.clear()
         self._items.extend(
             i for n, i in ring.since(ring.first) if n < upto and (not wanted or wanted.matches(*self._fields(i)))
         )
         self._measure(list(self._items))
         self._seen = upto
-        self.cursor = (
-            max(0, min(self.cursor, len(self._items) - 1)) if not self.follow else max(0, len(self._items) - 1)
-        )
+        self._return_to(held)
         self.keep_in_view()
         self.retitle()
         self.repaint()
@@ -131,10 +144,10 @@ class StreamView(Viewport):
         elif not self.follow:
             out.append("not following")
         if self.filter:
-            out.append(f"filter: {self.filter.source}")
+            out += [f"filter: {self.filter.source}", *self.searched()]
         ring = self._ring_of()
-        if ring.dropped:
-            out.append(f"dropped {ring.dropped}")
+        if ring.dropped > ring.healed:
+            out.append(f"dropped {ring.dropped - ring.healed}")
         return out
 
     @property
@@ -143,6 +156,9 @@ class StreamView(Viewport):
         return self._items[self.cursor] if 0 <= self.cursor < len(self._items) else None
 
     # --- the window ---------------------------------------------------------------------------------------------------
+
+    def held(self) -> int:
+        return len(self._ring_of())
 
     def total(self) -> int:
         return len(self._items)

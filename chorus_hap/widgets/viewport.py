@@ -5,9 +5,10 @@ Nothing here holds a widget per row, and nothing repaints but on request: cost i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import ClassVar, Protocol, Self, cast
 
@@ -214,6 +215,9 @@ class Viewport(Painted, can_focus=True):
         self.left = 0
         self.cursor = 0
         self.note = ""
+        #: How many there are of what is listed, where only some are held here (infinity for nobody knows); what asks the node for the others.
+        self.whole: Callable[[], float] | None = None
+        self.seek: Callable[[], None] | None = None
 
     # --- what subclasses give -----------------------------------------------------------------------------------------
 
@@ -239,11 +243,26 @@ class Viewport(Painted, can_focus=True):
 
     def states(self) -> list[str]:
         """What the title must admit: paused, filtered, dropped."""
-        return [f"filter: {self.filter.source}"] if self.filter else []
+        return [f"filter: {self.filter.source}", *self.searched()] if self.filter else []
+
+    def held(self) -> int:
+        """How many of what is listed are held here, whether they pass the filter or not."""
+        return self.rows()
+
+    def searched(self) -> list[str]:
+        """What a filter over a part must admit: ``200 of 2,575 searched``."""
+        whole = self.whole() if self.whole is not None else 0
+        if whole <= self.held():
+            return []
+        return [
+            f"{self.held():,} searched, there are more" if whole == inf else f"{self.held():,} of {whole:,} searched"
+        ]
 
     def set_filter(self, wanted: Filter) -> None:
-        """Show only what passes."""
+        """Show only what passes; the node is asked for what isn't held here."""
         self.filter = wanted
+        if wanted and self.seek is not None:
+            self.seek()
         self.retitle()
         self.refresh()
 
@@ -293,6 +312,7 @@ class Viewport(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         self.keep_in_view()
+        self.repaint()
 
     def keep_in_view(self) -> None:
         """Scroll so that the cursor is seen, and never past the end."""
@@ -347,7 +367,8 @@ class Viewport(Painted, can_focus=True):
         return self.glyphs.thumb if at <= y < at + size else " "
 
     def _empty_line(self, y: int, width: int) -> Line:
-        text = f"Nothing passes the filter “{self.filter.source}”. esc clears it." if self.filter else self.empty
+        part = f" ({found})" if self.filter and (found := ", ".join(self.searched())) else ""
+        text = f"Nothing passes the filter “{self.filter.source}”{part}. esc clears it." if self.filter else self.empty
         lines = wrap(text, max(10, width - 4))
         at = y - (1 if self.size.height > len(lines) else 0)
         return [("  " + lines[at], "dim")] if 0 <= at < len(lines) else []

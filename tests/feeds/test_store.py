@@ -259,3 +259,14 @@ async def test_a_store_of_the_format_before_learns_which_entries_settle_what_cou
         store = Store.open(tmp_path / "store.db", read_only=read_only)
         assert [entry.header.type for entry in store.settling()] == found
         store.close()
+
+
+async def test_the_newest_are_read_page_by_page(tmp_path: Path) -> None:
+    node = await filled(tmp_path / "s.db", 7)
+    assert node.store is not None
+    pages, before = [], None
+    while page := node.store.tail(3, before):
+        pages.append([e.header.seq for e in page])
+        before = page[0].order
+    assert pages == [[4, 5, 6], [1, 2, 3], [0]]
+    node.store.close()

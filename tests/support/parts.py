@@ -115,7 +115,7 @@ class FakeEntries:
     def latest_hlc(self, author: str) -> str:
         return max((e.header.hlc for e in self.stored if e.key.author == author), default="000000000000.0000")
 
-    def tail(self, limit: int) -> Sequence[Entry]:
+    def tail(self, limit: int, before: object = None) -> Sequence[Entry]:
         return self.stored[-limit:] if limit else []
 
     def entry(self, key: EntryKey) -> Entry | None:
