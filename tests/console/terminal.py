@@ -59,6 +59,7 @@ class Terminal:
         )
         os.close(slave)
         self._master = master
+        self.written = 0  #: bytes so far
 
     def __enter__(self) -> Terminal:
         return self
@@ -81,6 +82,7 @@ class Terminal:
                 return
             if not data:
                 return
+            self.written += len(data)
             self._stream.feed(data)
 
     def text(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chorus_hap.actions import PANES
 from chorus_hap.tour import TIMINGS, Daemon, mesh
 from tests.console.terminal import Terminal
 from tests.support.daemons import agreed, messages, revived, status
@@ -126,3 +127,31 @@ def test_the_new_leader_shows_after_a_kill(daemons: list[Daemon], tmp_path: Path
     daemons[daemons.index(victim)] = revived(victim)
     until(lambda: agreed(daemons), 30, "one view with the killed one back")
     until(lambda: all(status(d)["voters"]["reachable"] == 3 for d in daemons), 30, "three voters in reach")
+
+
+def test_an_idle_pane_writes_next_to_nothing(daemons: list[Daemon], tmp_path: Path) -> None:
+    until(lambda: agreed(daemons), 30, "one leader")
+    written = {}
+    with console(daemons, tmp_path / "home", 120, 36) as terminal:
+        terminal.wait_for("Welcome to chorus-hap", 60)
+        terminal.press("enter")
+        terminal.wait(lambda screen: "★" in screen.split("\n")[0] and "peer" in screen, "no leader is shown", 60)
+        for key, pane, _ in PANES:
+            terminal.press(key)
+            idle(terminal, 1.5)
+            before = terminal.written
+            idle(terminal, 2.5)
+            written[pane] = (terminal.written - before) / 2.5
+            assert terminal.process.poll() is None
+        # It isn't idle because it hangs: the time a node is up goes on being told.
+        terminal.press("1")
+        shown = terminal.wait_for("This cluster")
+        terminal.wait(lambda screen: screen != shown, "nothing moves any more", 10)
+    assert max(written.values()) <= 4000, written
+
+
+def idle(terminal: Terminal, for_s: float) -> None:
+    """Read what is written for so long, pauses or not."""
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        terminal.pump(0.1)
