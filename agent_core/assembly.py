@@ -24,7 +24,7 @@ from agent_core.decisions.service import DecisionsService
 from agent_core.election.model import Timings
 from agent_core.election.service import ElectionService
 from agent_core.errors import ChorusError
-from agent_core.feeds.heads import FeedHead
+from agent_core.feeds.heads import FEED_EPOCH, FeedHead
 from agent_core.feeds.model import Entry
 from agent_core.feeds.service import Feeds
 from agent_core.feeds.store import Store
@@ -55,6 +55,7 @@ from agent_core.surroundings import Surroundings
 from agent_core.telemetry.health import HealthMonitor, node_checks
 from agent_core.telemetry.metrics import Metrics
 from agent_core.telemetry.supervisor import Run
+from agent_core.timekeeping import Timekeeping
 from agent_core.ucxl.service import UcxlService
 from agent_core.wire import topics
 from agent_core.wire.service import Received, Speaker, Wire
@@ -176,6 +177,7 @@ class Assembly:
             entries=store,
             findings=builtin().find,
             periods=here.periods,
+            check_clock=self.feeds.renewal.check,
         )
         self.facade = Facade(
             NodeParts(
@@ -188,6 +190,7 @@ class Assembly:
                 addresses=self.ucxl,
                 blocks=self.blocks,
                 feeds=self.feeds,
+                renew=self.feeds.renew,
                 verify=here.verify,
                 sessions=node.sessions,
             )
@@ -310,6 +313,9 @@ class Assembly:
         self.feeds.announce = self._announce
         self.feeds.on_entries(self._entries_stored)
         self.feeds.on_fork(self._forked)
+        self.feeds.on_put_back(self._put_back)
+        self.feeds.renewal.leave = lambda epoch: self.folds.leave(self._me, epoch)
+        self.feeds.renewal.counts = lambda entry: self.folds.counts_here(entry)
         self.feeds.on_doubt(self._memory_doubted)
         self.blocks.changed = lambda: self._node.hub.mark("ucxl")
         self.feeds.disk.changed = self.live.node_changed
@@ -342,6 +348,7 @@ class Assembly:
         yield "roster", self.roster.run
         yield "hmmm", self.hmmm.run
         yield "decisions", self.closer.run
+        yield "clock", Timekeeping(self.feeds, self.election, self.live.node_changed).run
         yield "heads", self._gossip_heads
         yield from self._web()
         yield "known peers", self.known_peers.run
@@ -401,11 +408,19 @@ class Assembly:
 
     def _entries_stored(self, entries: Sequence[Entry]) -> None:
         self.folds.apply(entries)
+        if any(entry.header.type == FEED_EPOCH for entry in entries):
+            self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)  # what was withdrawn is gone from all of them
         self.election.chain_changed()
         self._roster_may_have_changed()
         self.closer.wake()
         self.hmmm.wake()
         self.live.entries_stored(entries)
+
+    def _put_back(self) -> None:
+        """The wall was put back: what its authors stamped ahead of it waits for its time again."""
+        self.folds.put_back()
+        self.folding.wake()
+        self._node.hub.mark(*STATE_SLICES, *KEYED_SLICES)
 
     def _forked(self, author: str, epoch: int) -> None:
         self.folds.forked(author, epoch)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 #: An HLC in its text form: 12 hex digits of Unix milliseconds, a dot, 4 hex digits of counter. Text order is time order.
 Hlc: TypeAlias = str
@@ -46,6 +46,35 @@ def unpack(stamp: Hlc) -> tuple[int, int]:
 def wall_ms() -> int:
     """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+class Ahead(NamedTuple):
+    """A home whose own newest entry is stamped more than :data:`MAX_AHEAD_MS` past the wall: what it writes now is held everywhere."""
+
+    by_ms: int  #: how far ahead it is, milliseconds
+    until_ms: int  #: when what it writes is no longer held, Unix milliseconds
+
+    @property
+    def sentence(self) -> str:
+        """What people are told, the same wherever they look; the same words as long as it lasts."""
+        until = f"{rfc3339(self.until_ms)[:19]}Z"
+        return f"Writing waits until {until}: this home's log is ahead of its clock."
+
+    @property
+    def next(self) -> str:
+        """What to do about it."""
+        return "If the clock is right now, go on at once with `chorus-hap log renew`."
+
+
+def ahead_of(last: Hlc, wall_ms: int) -> Ahead | None:
+    """Whether a home is ahead of its clock.
+
+    Args:
+        last: the stamp of its own newest entry.
+        wall_ms: what its clock shows, Unix milliseconds.
+    """
+    by_ms = unpack(last)[0] - wall_ms
+    return Ahead(by_ms, wall_ms + by_ms - MAX_AHEAD_MS) if by_ms > MAX_AHEAD_MS else None
 
 
 def off_median_s(ahead_s: Iterable[float]) -> float:
@@ -112,10 +141,16 @@ class HybridClock:
             self._ms, self._counter = self._ms + 1, 0
         return pack(self._ms, self._counter)
 
-    def take(self, count: int) -> list[Hlc]:
-        """The next stamps, for entries made at one moment: the wall is looked at once."""
+    def take(self, count: int, above: Hlc = ZERO) -> list[Hlc]:
+        """The next stamps, for entries made at one moment: the wall is looked at once.
+
+        Args:
+            count: how many.
+            above: a stamp that they have to be greater than: the one of the feed's last entry.
+        """
         if count == 0:
             return []
+        self._ms, self._counter = max((self._ms, self._counter), unpack(above))
         first = self.now()
         counter = self._counter
         if counter + count > 0x10000:
@@ -123,6 +158,18 @@ class HybridClock:
         self._counter += count - 1
         prefix = first[:13]
         return [f"{prefix}{n:04x}" for n in range(counter, counter + count)]
+
+    def settle(self) -> None:
+        """Follow a wall that was put back: what was issued or observed more than :data:`MAX_AHEAD_MS` past it is forgotten.
+
+        Messages that don't last are of now again at once. Entries have to go on above those before them, see :meth:`take`.
+        """
+        if self._ms > self._wall() + MAX_AHEAD_MS:
+            self._ms = self._counter = 0
+
+    def wall_ms(self) -> int:
+        """What the wall shows now, Unix milliseconds."""
+        return self._wall()
 
     def observe(self, stamp: Hlc) -> None:
         """Move past a received stamp, but never more than :data:`MAX_AHEAD_MS` past the wall; malformed ones are ignored."""

@@ -107,6 +107,12 @@ class Unavailable(ChorusError):
     code, http_status, ucxl = "unavailable", 503, "SERVICE_UNAVAILABLE"
 
 
+class ClockAhead(Unavailable):
+    """This home's log is stamped ahead of its clock, so what it writes now would be held; the message says until when."""
+
+    code = "clock_ahead"
+
+
 class StoreError(ChorusError):
     """The store on disk can't be used: disk full, read-only home, a newer version, damage."""
 

@@ -9,8 +9,10 @@ The domains' state is kept in maps that a node puts away on disk now and then (:
 every feed that went in. At a start it is taken back if it agrees with the store and with what is visible now; what came
 since is read on. A node reads long stretches bit by bit (:meth:`FoldSet.step`), so that it answers meanwhile.
 
+An author that renewed its log withdrew what a clock that ran ahead had stamped; from there on that epoch doesn't count.
+
 What the cut of a committed close names counts for good: neither a fork nor a revocation nor a yield that comes to light
-later takes it back, or who lost a vote could undo it.
+later takes it back, nor does a stamp ahead of the clock hold it back, or who lost a vote could undo it.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ from agent_core.decisions.model import ClosePayload
 from agent_core.election.acts import ACT, ACT_COMMIT, ActKind
 from agent_core.election.chain import ActChain
 from agent_core.errors import ChorusError
+from agent_core.feeds.heads import FEED_EPOCH
 from agent_core.feeds.model import Entry, Fold, Head
+from agent_core.feeds.withdrawals import Withdrawal
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.identity.signing import Verifier
 from agent_core.kept import NoSnapshots, Snapshots
 from agent_core.roster.fold import RevokePayload, read
-from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Roster, ShareData, YieldData
+from agent_core.roster.model import ROSTER_SHARE, ROSTER_YIELD, Member, Roster, ShareData, YieldData
 from agent_core.ucxl.fold import UcxlFold
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,10 @@ class EntrySource(Protocol):
 
     def fork_limit(self, author: str, epoch: int) -> int | None:
         """Where a proven fork diverges, if there is one."""
+        ...
+
+    def withdrawals(self, author: str, epoch: int) -> Sequence[Withdrawal]:
+        """What later epochs of the author withdraw of an epoch."""
         ...
 
     def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
@@ -205,6 +213,8 @@ class FoldSet:
                 return "the store holds another history"
             if (limit is not None and feed.size > limit) or feed.begin != self._begin(feed.author, feed.epoch):
                 return "less counts now"
+            if self._waits_again(feed.author, feed.epoch, feed.size):
+                return "the clock was put back, and some of it waits for its time again"
         for feed in kept.feeds:
             self._applied[feed.author, feed.epoch] = feed.size
             self._from[feed.author, feed.epoch] = feed.begin
@@ -255,7 +265,7 @@ class FoldSet:
         """Take in entries that were just stored; ``entries`` may be of several feeds, each in its order."""
         if not self.cluster_id:
             return
-        if self._take_acts(entries):
+        if self._take_acts(entries) or any(e.header.type == FEED_EPOCH for e in entries):
             self._read_on()
             return
         if self.refresh():
@@ -271,6 +281,33 @@ class FoldSet:
             return False
         self._read_on()
         return True
+
+    def put_back(self) -> None:
+        """The wall was put back: what is folded and waits for its time again must go."""
+        if any(self._waits_again(author, epoch, size) for (author, epoch), size in list(self._applied.items())):
+            self._clear_domains()
+            self._read_on()
+
+    def _waits_again(self, author: str, epoch: int, size: int) -> bool:
+        """Whether the last of an epoch's first entries is held: its author's stamps grow, so it is the first to be."""
+        if size <= self._final(author, epoch):
+            return False
+        last = next(self._source.entries(author, epoch, size - 1, size), None)
+        return last is not None and self._held(last)
+
+    def leave(self, author: str, epoch: int) -> int | None:
+        """How many of an epoch's first entries no renewal may withdraw: they decided something, or don't count here.
+
+        Returns:
+            Nothing for all of them.
+        """
+        begin = self._begin(author, epoch)
+        return None if begin is None else max(begin, self._final(author, epoch))
+
+    def counts_here(self, entry: Entry) -> bool:
+        """Whether its author was of this cluster when it wrote an entry, or shows it here since."""
+        begin = self._begin(entry.header.author, entry.header.epoch)
+        return begin is not None and entry.header.seq >= begin and self._here(entry)
 
     def folded(self, author: str, epoch: int) -> int:
         """How many entries of a feed's epoch are in the domains' folds; what lies before the author came here counts."""
@@ -290,10 +327,17 @@ class FoldSet:
         member = roster.get(author) if roster else None
         if member is None:
             return 0
-        limits = [limit for limit in (self._source.fork_limit(author, epoch),) if limit is not None]
+        limits = self._ends(member, epoch)
+        limits += [w.seq for w in self._source.withdrawals(author, epoch) if 0 not in self._ends(member, w.by)]
+        return max(min(limits), self._final(author, epoch)) if limits else None
+
+    def _ends(self, member: Member, epoch: int) -> list[int]:
+        """Where an epoch ends by a fork or by a revocation."""
+        fork = self._source.fork_limit(member.peer_id, epoch)
+        limits = [] if fork is None else [fork]
         if member.revoked is not None:
             limits.append(next((h.size for h in member.revoked if h.epoch == epoch), 0))
-        return max(min(limits), self._final(author, epoch)) if limits else None
+        return limits
 
     def _final(self, author: str, epoch: int) -> int:
         """How much of an epoch committed cuts name, of the history that is held here."""
@@ -423,10 +467,12 @@ class FoldSet:
             self._behind.add((author, epoch))
             return
         entries: Iterable[Entry] = fresh if contiguous else self._source.entries(author, epoch, applied, end)
+        final = self._final(author, epoch)
         for batch in _batches(iter(entries)):
             ready = []
             for entry in batch:
-                if (limit is not None and entry.header.seq >= limit) or self._held(entry):
+                seq = entry.header.seq
+                if (limit is not None and seq >= limit) or (seq >= final and self._held(entry)):
                     break
                 ready.append(entry)
             counted = [e for e in ready if self._here(e)] if author in self._moves else ready

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from agent_core.api import views
+from agent_core.api.views import clock_state, held_until
 from agent_core.blocks.audit import verify_home
 from agent_core.blocks.store import BlockStore
 from agent_core.clock import wall_ms
@@ -69,6 +70,7 @@ class Surroundings:
             now_ms=wall_ms(),
             online=frozenset(p.peer_id for p in self._built.network.peers()),
             held=self._built.folds.folded,
+            waiting=self._built.feeds.holding,
             folding=self._built.folds.behind,
         )
 
@@ -113,6 +115,9 @@ class Surroundings:
             clock_skew_s=round(built.roster.clock_off_s, 3),
             underway=tuple(u for u in (built.feeds.progress.underway, built.folding.underway) if u is not None),
             notes=(*built.roster.notes, *node.supervisor.notes(), *self._doubts(), *node.notes),
+            ahead=clock_state(built.feeds.renewal.ahead),
+            held=built.feeds.holding.count,
+            held_until=held_until(built.feeds.holding),
             ports=dict(node.ports),
         )
 
@@ -131,7 +136,12 @@ class Surroundings:
     def _doubts(self) -> Sequence[str]:
         feeds = self._built.feeds
         lost = f"No vote until the admin promotes this node again: {feeds.restored}."
-        said = (self.doubt(self._built.folds.chain) and lost, feeds.disk.trouble)
+        ahead = feeds.renewal.ahead
+        said = (
+            ahead.sentence if ahead is not None else "",
+            self.doubt(self._built.folds.chain) and lost,
+            feeds.disk.trouble,
+        )
         return [sentence for sentence in said if sentence]
 
     async def verify(self) -> Verification:
@@ -153,7 +163,7 @@ class Surroundings:
         """The mark of this home's loss of memory, unless the cluster was founded here since: of that it forgot nothing."""
         feeds = self._built.feeds
         genesis = chain.committed[0] if chain.committed else None
-        since = genesis is not None and (genesis.author, genesis.epoch) == (feeds.me, feeds.epoch)
+        since = genesis is not None and genesis.author == feeds.me and genesis.epoch > feeds.lost_epoch
         return "" if since else feeds.doubt
 
     def standing(self, peer_id: str) -> Standing:

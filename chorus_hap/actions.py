@@ -134,6 +134,10 @@ ACTIONS: tuple[Action, ...] = (
         "purge", ("P",), "purge the body of this entry", _in("log"), changes=True,
         dangerous="Purge the body of {} on every node? It can't be brought back.",
     ),
+    Action(
+        "renew", (), "renew this home's log, which is ahead of the clock", changes=True,
+        dangerous="Is the clock right now? What this home wrote with a later time is withdrawn and said again.",
+    ),
     Action("pause", ("space",), "pause; collecting goes on", _in("traffic", "log"), footer="pause"),
     Action("follow", ("f",), "follow the newest", _in("traffic", "log"), footer="follow"),
     Action("filter", ("slash",), "filter this list", _LISTS, footer="filter"),

@@ -27,7 +27,7 @@ PANE_WORDS = {"status": "overview", "peers": "members", "decide": "decisions", *
 SCRIPTED = frozenset(command.name for command in COMMANDS) - {"watch"}  # which would never end here
 #: Second words of scripted commands that change something.
 CHANGING = frozenset(
-    {"post", "propose", "vote", "withdraw", "put", "delete", "trigger", "resign", "purge"}
+    {"post", "propose", "vote", "withdraw", "put", "delete", "trigger", "resign", "purge", "renew"}
     | {"invite", "approve", "refuse", "revoke", "evict", "promote", "demote", "policy", "join", "recover", "share"}
 )
 
@@ -36,10 +36,11 @@ CHANGING = frozenset(
 ASKED = {
     **{("members", verb): verb for verb in ("approve", "refuse", "revoke", "evict", "demote")},
     **{(word, "withdraw"): "withdraw" for word in ("decisions", "decide")},
-    ("ucxl", "delete"): "delete", ("log", "purge"): "purge", ("election", "trigger"): "trigger", ("election", "resign"): "resign",
+    ("ucxl", "delete"): "delete", ("log", "purge"): "purge", ("log", "renew"): "renew",
+    ("election", "trigger"): "trigger", ("election", "resign"): "resign",
 }  # fmt: skip
 #: Those that want ``--yes``; here they were asked about already.
-_SAY_YES = frozenset({("members", "revoke"), ("members", "evict"), ("log", "purge")})
+_SAY_YES = frozenset({("members", "revoke"), ("members", "evict"), ("log", "purge"), ("log", "renew")})
 #: Gives the name of what an action acts on, by the action's id and the word that was typed.
 Naming = Callable[[str, str], str]
 

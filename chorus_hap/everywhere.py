@@ -150,6 +150,16 @@ class Everywhere:
         """The form for a proposal."""
         self.app.open_modal(Propose())
 
+    def do_renew(self, _argument: str = "") -> None:
+        """Renew this home's log, once its clock is right; the node refuses when there is nothing to renew."""
+        app = self.app
+
+        async def job() -> None:
+            done = await app.source.call("log.renew", {"confirmed": True, "op_id": app.op_id()})
+            app.say(str(done["text"]))
+
+        app.work(job)
+
     def run_command(self, text: str) -> None:
         """Do what a ``:`` line says: the same words as ``chorus-hap …``."""
         command = parse_command(text, self.app.registry, partial(subject, self.app.store))

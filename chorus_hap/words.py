@@ -125,6 +125,8 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
         state = (status.underway[0].brief, "accent")
     else:
         state = state_span(store)
+    if status.ahead is not None and not store.away:
+        return _ahead_line(status.ahead.text, cut(status.agent_id, 10), right, width)
     voters = status.voters
     voter_role = "bad bold" if voters.spare < 0 else "warn" if voters.spare == 0 and voters.total > 1 else "text"
     brief_state = (state[0].removeprefix("node "), state[1]) if store.away else state
@@ -153,6 +155,15 @@ def status_line(store: Store, width: int, glyphs: Glyphs, read_only: bool = Fals
             del parts[dropped]
             full = _joined([p.full for p in parts])
     return spread(full, right, width)
+
+
+def _ahead_line(sentence: str, name: str, right: Line, width: int) -> Line:
+    """A log that is ahead of its clock: nothing else matters as much, so the sentence has the line."""
+    room = width - width_of(right) - 1
+    line: Line = [(" ", ""), (name, "you bold"), (" · ", "faint"), (sentence, "bad bold")]
+    if width_of(line) > room:
+        line = [(" ", ""), (cut(sentence, max(1, room - 1)), "bad bold")]
+    return spread(line, right, width)
 
 
 def _joined(parts: list[Line]) -> Line:

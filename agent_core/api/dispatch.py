@@ -91,6 +91,8 @@ class Dispatcher:
             if operation.name == "status":
                 return status
             raise Unavailable(f"The node is starting ({status.stage}).", "Try again in a few seconds.")
+        if operation.changes and not operation.always:
+            self._facade.check_clock()
         method = getattr(self._facade, operation.method)
         answer = method(request, caller) if operation.changes else method(request)
         return await answer if inspect.isawaitable(answer) else answer

@@ -15,12 +15,14 @@ from agent_core.api.parts import Sources
 from agent_core.api.reading import Reading
 from agent_core.api.registry import operation, operations_of
 from agent_core.api.requests import ListRequest, Nothing, RoomRequest, TailRequest
+from agent_core.api.views import clock_state, held_until
 from agent_core.blocks.audit import verify_home
 from agent_core.blocks.catalogue import Catalogue
 from agent_core.blocks.store import BlockStore
-from agent_core.clock import ZERO, rfc3339, unpack, wall_ms
+from agent_core.clock import ZERO, HybridClock, ahead_of, rfc3339, unpack, wall_ms
 from agent_core.election.views import timeline
 from agent_core.errors import InvalidInput, NoNode
+from agent_core.feeds.holding import Holding
 from agent_core.feeds.store import Store
 from agent_core.folds import FoldSet
 from agent_core.home import Home
@@ -75,10 +77,14 @@ class Offline:
             self._bodies = Catalogue(self._blocks, self._store)
             self._card = load_card(home.identity)
             self._cluster = (self._store.read(CLUSTER_KEY) or b"").decode("ascii", "replace")
+            clock = HybridClock()
+            self._holding = Holding(self._store, clock)
             self._folds = self._fold()
-            newest = max((feed.latest_hlc for feed in self._store.feeds()), default=ZERO)
-            #: RFC 3339 time of the newest entry; empty for an empty store.
-            self.as_of = rfc3339(unpack(newest)[0]) if newest > ZERO else ""
+            authors = {feed.head.author for feed in self._store.feeds()}
+            newest = max((self._store.latest_hlc(author) for author in authors), default=ZERO)
+            #: RFC 3339 time of the newest entry, which is now if its stamp is ahead; empty for an empty store.
+            self.as_of = rfc3339(min(unpack(newest)[0], clock.wall_ms())) if newest > ZERO else ""
+            self._ahead = ahead_of(self._store.latest_hlc(self._card.peer_id), clock.wall_ms())
             self.reading = OfflineReading(self._sources(), self._store, self._blocks)
         except BaseException:
             self._close()
@@ -111,7 +117,9 @@ class Offline:
         return folds
 
     def _folds_on(self, snapshots: SnapshotFile) -> FoldSet:
-        return FoldSet(self._cluster, Ed25519Verifier(), self._store, snapshots=snapshots, in_steps=True)
+        return FoldSet(
+            self._cluster, Ed25519Verifier(), self._store, self._holding.held, snapshots=snapshots, in_steps=True
+        )
 
     def _close(self) -> None:
         if self._snapshots is not None:
@@ -183,7 +191,8 @@ class Offline:
             chain=self._folds.chain,
             bodies=self._bodies,
             now_ms=wall_ms(),
-            held=self._store.size,
+            held=self._folds.folded,
+            waiting=self._holding,
         )
 
     def _voters(self) -> Voters:
@@ -223,6 +232,10 @@ class Offline:
             lone=roster is not None and sum(m.active for m in roster.members.values()) == 1,
             offline=True,
             as_of=self.as_of,
+            notes=() if self._ahead is None else (self._ahead.sentence,),
+            ahead=clock_state(self._ahead),
+            held=self._holding.count,
+            held_until=held_until(self._holding),
         )
 
     def _election(self) -> Election:

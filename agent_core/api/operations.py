@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -22,6 +23,7 @@ from agent_core.api.requests import (
     PolicyRequest,
     PurgeRequest,
     RecoverRequest,
+    RenewRequest,
     ShareRequest,
     StageRequest,
     TriggerRequest,
@@ -29,6 +31,7 @@ from agent_core.api.requests import (
 )
 from agent_core.caller import Caller
 from agent_core.clock import rfc3339
+from agent_core.errors import ChorusError, Unavailable
 from agent_core.feeds.model import EntryKey
 from agent_core.roster.warrants import Verb
 from agent_core.shapes import (
@@ -63,24 +66,28 @@ class Facade(Reading):
         super().__init__(parts.sources)
         self._parts = parts
 
-    @operation("election.trigger", changes=True)
+    def check_clock(self) -> None:
+        """See that what is written now would count now. Raises ``ClockAhead``."""
+        self._sources.check_clock()
+
+    @operation("election.trigger", changes=True, always=True)
     async def election_trigger(self, request: TriggerRequest, caller: Caller) -> Election:
         """Call an election now."""
         await self._parts.election.trigger(request.reason)
         return self._sources.election()
 
-    @operation("election.resign", changes=True)
+    @operation("election.resign", changes=True, always=True)
     async def election_resign(self, request: Nothing, caller: Caller) -> Election:
         """Hand the lead over to the best other voter."""
         await self._parts.election.resign()
         return self._sources.election()
 
-    @operation("cluster.join", changes=True)
+    @operation("cluster.join", changes=True, always=True)
     async def cluster_join(self, request: JoinRequest, caller: Caller) -> Moved:
         """Move this home into another cluster in reach."""
         return await self._parts.moving.join(request.cluster, request.force)
 
-    @operation("cluster.recover", changes=True)
+    @operation("cluster.recover", changes=True, always=True)
     async def cluster_recover(self, request: RecoverRequest, caller: Caller) -> Moved:
         """Found a cluster in place of this one, whose majority is lost for good."""
         return await self._parts.moving.recover(request.force_new)
@@ -95,7 +102,7 @@ class Facade(Reading):
         """The newcomers that wait for a person's approval."""
         return views.waiting(self._sources.waiting(), self._sources.context())
 
-    @operation("members.invite", changes=True)
+    @operation("members.invite", changes=True, always=True)
     def members_invite(self, request: InviteRequest, caller: Caller) -> Ticket:
         """A ticket that admits one newcomer."""
         # Beyond this machine first: that is where a newcomer most likely is.
@@ -103,38 +110,38 @@ class Facade(Reading):
         token, expires_ms = self._parts.roster.invite(request.expires_s, request.role, addresses)
         return Ticket(token=token, expires_at=rfc3339(expires_ms), role=request.role)
 
-    @operation("members.approve", changes=True)
+    @operation("members.approve", changes=True, always=True)
     async def members_approve(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Let a newcomer in that waits for approval."""
         return await self._change_roster(Verb.APPROVE, self._newcomer(request.id), request.reason, "is a member now")
 
-    @operation("members.refuse", changes=True)
+    @operation("members.refuse", changes=True, always=True)
     async def members_refuse(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Turn a newcomer away that waits for approval."""
         return await self._change_roster(Verb.REFUSE, self._newcomer(request.id), request.reason, "was refused")
 
-    @operation("members.revoke", changes=True)
+    @operation("members.revoke", changes=True, always=True)
     async def members_revoke(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Cut a member off for good; what it wrote so far stands."""
         return await self._change_roster(Verb.REVOKE, self._member(request.id), request.reason, "was revoked")
 
-    @operation("members.evict", changes=True)
+    @operation("members.evict", changes=True, always=True)
     async def members_evict(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Take a member that is away off the roster; it may be admitted again."""
         return await self._change_roster(Verb.EVICT, self._member(request.id), request.reason, "was evicted")
 
-    @operation("members.promote", changes=True)
+    @operation("members.promote", changes=True, always=True)
     async def members_promote(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Make a member a voter."""
         return await self._change_roster(Verb.PROMOTE, self._member(request.id), request.reason, "is a voter now")
 
-    @operation("members.demote", changes=True)
+    @operation("members.demote", changes=True, always=True)
     async def members_demote(self, request: MemberRequest, caller: Caller) -> RosterDone:
         """Make a voter a member without a vote, until a person promotes it again."""
         said = "is no voter any more"
         return await self._change_roster(Verb.DEMOTE, self._member(request.id), request.reason, said)
 
-    @operation("cluster.policy", changes=True)
+    @operation("cluster.policy", changes=True, always=True)
     async def cluster_policy(self, request: PolicyRequest, caller: Caller) -> RosterDone:
         """Change how newcomers are admitted."""
         act = await self._parts.roster.ask(Verb.POLICY, request.policy, request.reason)
@@ -217,6 +224,22 @@ class Facade(Reading):
         entry = await self._parts.feeds.purge(key, op=request.op_id, via=caller.via, login=caller.login)
         posted = Posted(id=entry.id, key=str(entry.key), delivered=0, text=f"The body of {key} is dropped everywhere.")
         return await self._delivered(posted, request.wait_s)
+
+    @operation("log.renew", changes=True, always=True)
+    async def log_renew(self, request: RenewRequest, caller: Caller) -> Posted:
+        """Go on in a new epoch of this home's log, whose clock starts now, and say again what the old one stamped later."""
+        renew = self._parts.renew
+        if renew is None:
+            raise Unavailable("This node can't renew its log.")
+        if request.confirmed and self._parts.election.successor():
+            # Acts are of the one log or the other; who follows them is spared the change by another leader.
+            with suppress(ChorusError):
+                await self._parts.election.resign()
+        done = await renew(confirmed=request.confirmed, op=request.op_id, via=caller.via, login=caller.login)
+        number, key = done.said_again, done.entry.key
+        entries = "1 entry was" if number == 1 else f"{number} entries were"
+        text = f"This home's log goes on in epoch {key.epoch}, by the clock as it is now; {entries} withdrawn and said again."
+        return await self._delivered(Posted(id=done.entry.id, key=str(key), delivered=0, text=text), request.wait_s)
 
     @operation("session.end_preview")
     def session_end_preview(self, request: Nothing) -> EndPreview:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent_core.caller import Caller
 from agent_core.clock import Hlc
 from agent_core.decisions.fold import DecisionsFold
-from agent_core.feeds.model import Entry, EntryKey, Head, Order
+from agent_core.feeds.model import Entry, EntryKey, Head
 from agent_core.feeds.proofs import Proven
 from agent_core.hmmm.fold import RoomsFold
 from agent_core.hmmm.machine import Periods
@@ -34,6 +34,7 @@ from agent_core.wire.families.cooee import CooeeWaiting
 
 if TYPE_CHECKING:
     from agent_core.api.sessions import Sessions  # imports trio, which commands without a node don't need
+    from agent_core.feeds.renewal import Renewed
 
 
 class Folds(Protocol):
@@ -65,7 +66,7 @@ class Entries(Proven, Protocol):
         """The greatest stamp among an author's entries."""
         ...
 
-    def tail(self, limit: int, before: Order | None = None) -> Sequence[Entry]:
+    def tail(self, limit: int, before: Entry | None = None) -> Sequence[Entry]:
         """The newest entries of all feeds, oldest first; of those before a place in the total order where one is given."""
         ...
 
@@ -88,6 +89,7 @@ class Sources:
         findings: what SHHH finds in a text.
         waiting: who waits for approval.
         periods: how long plans wait for objections.
+        check_clock: raises ``ClockAhead`` while what is written now would be held.
     """
 
     status: Callable[[], Status]
@@ -99,6 +101,7 @@ class Sources:
     findings: Callable[[str], Sequence[Finding]]
     waiting: Callable[[], Sequence[CooeeWaiting]] = tuple
     periods: Periods = field(default_factory=Periods)
+    check_clock: Callable[[], None] = lambda: None
 
 
 class ElectionControl(Protocol):
@@ -181,6 +184,14 @@ class Feeds(Protocol):
         ...
 
 
+class Renew(Protocol):
+    """:meth:`agent_core.feeds.service.Feeds.renew`."""
+
+    def __call__(
+        self, *, confirmed: bool, op: str = "", via: str = "service", login: str = ""
+    ) -> Awaitable[Renewed]: ...
+
+
 class BlocksControl(Protocol):
     """What is asked of large bodies."""
 
@@ -199,6 +210,7 @@ class NodeParts:
 
     Args:
         sources: what reading operations need.
+        renew: goes on in a new epoch whose clock starts at the wall.
         verify: checks the whole store anew; off the node's thread.
         sessions: who is attached.
     """
@@ -214,3 +226,4 @@ class NodeParts:
     blocks: BlocksControl
     verify: Callable[[], Awaitable[Verification]]
     sessions: Sessions
+    renew: Renew | None = None

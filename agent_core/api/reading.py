@@ -105,7 +105,7 @@ class Reading:
     @operation("hmmm.show")
     def hmmm_show(self, request: RoomRequest) -> RoomView:
         """One room with its newest messages, in threads."""
-        room_views.known(self._sources.folds.rooms, request.room.strip())
+        room_views.known(self._sources.folds.rooms, self._sources.context(), request.room.strip())
         return self.room(request)
 
     def room(self, request: RoomRequest) -> RoomView:
@@ -154,7 +154,7 @@ class Reading:
         """The newest entries of all feeds, oldest first; page by page with the key of a page's first as the next ``before``."""
         entries = self._sources.entries
         before = entries.entry(views.find_entry(request.before, entries)) if request.before else None
-        found = entries.tail(request.limit, before.order if before is not None else None)
+        found = entries.tail(request.limit, before)
         return views.log(found, self._sources.context())
 
     @operation("log.prove")

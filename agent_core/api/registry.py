@@ -26,6 +26,8 @@ class Operation:
         result: the type of its answer.
         changes: whether it changes anything; refused to read-only callers.
         doc: the method's docstring.
+        always: done also while the home's log is ahead of its clock: it changes by acts, elections, or where the home
+            belongs, which no clock holds back. Every other change is refused then.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Operation:
     result: Any
     changes: bool
     doc: str
+    always: bool = False
 
     @property
     def summary(self) -> str:
@@ -41,11 +44,11 @@ class Operation:
         return self.doc.partition("\n")[0]
 
 
-def operation(name: str, *, changes: bool = False) -> Callable[[F], F]:
+def operation(name: str, *, changes: bool = False, always: bool = False) -> Callable[[F], F]:
     """Make a method ``(self, request[, caller])`` an operation of its class."""
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, (name, changes))
+        setattr(function, _MARK, (name, changes, always))
         return function
 
     return mark
@@ -63,10 +66,10 @@ def operations_of(facade: type) -> Mapping[str, Operation]:
             marked = getattr(function, _MARK, None)
             if marked is None:
                 continue
-            name, changes = marked
+            name, changes, always = marked
             hints = get_type_hints(function)
             request, doc = hints.get("request"), inspect.getdoc(function)
             if not (isinstance(request, type) and issubclass(request, msgspec.Struct)) or not doc:
                 raise TypeError(f"{facade.__name__}.{method} needs a request struct and a docstring")
-            found[name] = Operation(name, method, request, hints["return"], changes, doc)
+            found[name] = Operation(name, method, request, hints["return"], changes, doc, always)
     return MappingProxyType(found)

@@ -190,6 +190,14 @@ class ShareRequest(Shape, frozen=True, kw_only=True):
     op_id: str = ""
 
 
+class RenewRequest(Shape, frozen=True, kw_only=True):
+    """Whether the person means it."""
+
+    confirmed: bool = False
+    op_id: str = ""
+    wait_s: float = 0.0
+
+
 class PurgeRequest(Shape, frozen=True, kw_only=True):
     """An entry (short id or ``author/epoch/seq``) whose body is to be dropped everywhere."""
 

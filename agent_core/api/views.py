@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from agent_core.api.parts import Entries
-from agent_core.clock import ZERO, rfc3339
+from agent_core.clock import ZERO, Ahead, rfc3339
 from agent_core.election.acts import ACT
 from agent_core.election.chain import held_act
 from agent_core.errors import InvalidInput, NotFound
@@ -18,8 +18,8 @@ from agent_core.nearest import nearest
 from agent_core.network import Peer
 from agent_core.requests import by_prefix
 from agent_core.roster.history import told
-from agent_core.shapes import LogEntry, MemberInfo, PeerInfo, WaitingInfo
-from agent_core.views import ViewContext
+from agent_core.shapes import ClockState, LogEntry, MemberInfo, PeerInfo, WaitingInfo
+from agent_core.views import ViewContext, Waiting
 from agent_core.wire.envelope import one_line
 from agent_core.wire.families.cooee import CooeeWaiting
 
@@ -134,10 +134,25 @@ def connections(ctx: ViewContext, entries: Entries, peers: Iterable[Peer]) -> tu
     return tuple(sorted(rows, key=lambda row: (not row.direction, row.agent_id, row.peer_id)))
 
 
+def clock_state(ahead: Ahead | None) -> ClockState | None:
+    """What people are told of a log that is ahead of its clock."""
+    if ahead is None:
+        return None
+    return ClockState(
+        until=rfc3339(ahead.until_ms), by_s=round(ahead.by_ms / 1000, 1), text=ahead.sentence, next=ahead.next
+    )
+
+
+def held_until(waiting: Waiting) -> str:
+    """When the last of what waits counts, as RFC 3339; empty if nothing waits."""
+    return rfc3339(waiting.until_ms) if waiting.count else ""
+
+
 def log_entry(entry: Entry, ctx: ViewContext) -> LogEntry:
     """One entry as a line of the log."""
     header = entry.header
     text, missing = ctx.text(entry.key) if header.body else ("", Missing.NONE.value)
+    counts_at = ctx.waits_until(entry)
     return LogEntry(
         id=entry.id,
         key=str(entry.key),
@@ -147,6 +162,9 @@ def log_entry(entry: Entry, ctx: ViewContext) -> LogEntry:
         via=header.via,
         text=_one_line(text) or _gist(entry, ctx),
         body=missing or "present",
+        held=bool(counts_at),
+        counts_at=counts_at,
+        withdrawn=ctx.waiting.withdrawn(entry),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent_core import shapes
 from agent_core.clock import rfc3339
 from agent_core.decisions.fold import DecisionsFold
-from agent_core.decisions.model import Ballot, Proposal, State
+from agent_core.decisions.model import DECISION_VOTE, Ballot, Proposal, State, VoteData
 from agent_core.decisions.tally import Close, Tally, closes, electorate, tally
 from agent_core.requests import by_prefix
 from agent_core.roster.model import Roster
@@ -165,7 +167,20 @@ def _tally(fold: DecisionsFold, ctx: ViewContext, proposal: Proposal, closed: di
 def _votes(t: Tally, ctx: ViewContext) -> tuple[shapes.Vote, ...]:
     rows = [_vote(voter, t.counted.get(voter), t, ctx, counted=True) for voter in t.eligible]
     rows.sort(key=lambda v: v.voter)
-    return (*rows, *(_vote(b.voter, b, t, ctx, counted=False) for b in t.left_out))
+    late = (_vote(b.voter, b, t, ctx, counted=False) for b in t.left_out)
+    return (*rows, *late, *_held_votes(t, ctx))
+
+
+def _held_votes(t: Tally, ctx: ViewContext) -> list[shapes.Vote]:
+    """The votes whose time hasn't come: shown as such, and counted nowhere."""
+    found = []
+    for entry in ctx.waiting.entries(DECISION_VOTE):
+        vote = entry.data(VoteData)
+        if vote is not None and vote.decision == t.proposal.hash and entry.header.author in t.eligible:
+            ballot = Ballot(entry.hash.hex(), entry.id, entry.key, entry.order, vote.choice)
+            row = _vote(ballot.voter, ballot, t, ctx, counted=False)
+            found.append(msgspec.structs.replace(row, held=ctx.waits_until(entry)))
+    return found
 
 
 def _vote(voter: str, ballot: Ballot | None, t: Tally, ctx: ViewContext, *, counted: bool) -> shapes.Vote:

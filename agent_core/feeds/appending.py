@@ -13,7 +13,7 @@ from agent_core.errors import TooLarge, Unavailable
 from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.intake import Intake, call
-from agent_core.feeds.model import MAX_BODY_BYTES, Draft, Entry
+from agent_core.feeds.model import MAX_BODY_BYTES, Draft, Entry, Head
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Pending, Writer
@@ -119,10 +119,30 @@ class Appending:
         for pending in batch:
             pending.done = True
         if new is not None:
-            self.appended += len(new.entries)
-            self.commits += 1
-            await self._intake.stored(new)
-            call(self._committed, new)
+            await self._stored(new)
+
+    async def open_epoch(self, make: Callable[[Head | None], Draft]) -> Entry:
+        """Open the next epoch of this node's feed, in a commit of its own.
+
+        Args:
+            make: gives its first entry, told the last head known; nothing is appended meanwhile.
+
+        Raises:
+            StoreError: the disk refuses; nothing was appended.
+            TooLarge: the header is over its limit.
+        """
+        async with self._intake.writing:
+            with trio.CancelScope(shield=True):
+                new = self._writer.open_epoch(make)
+                await self._store_own(new)
+                await self._stored(new)
+        return new.entries[0]
+
+    async def _stored(self, new: Extension) -> None:
+        self.appended += len(new.entries)
+        self.commits += 1
+        await self._intake.stored(new)
+        call(self._committed, new)
 
     async def _store_own(self, new: Extension) -> None:
         if not await self._disk.extend(self._store, new, index_ops=True):

@@ -58,6 +58,11 @@ class Place:
         return max(self._closed + 1, 0 if last is None else last)
 
     @property
+    def lost(self) -> int:
+        """The last epoch that was closed since the home doesn't know all of it; -1 for none."""
+        return self._closed
+
+    @property
     def opening(self) -> bool:
         """Whether the next entry must open its epoch and name the last head known."""
         return self._closed >= 0 and self._store.size(self.me, self.epoch) == 0

@@ -14,6 +14,8 @@ LOG_PURGE = "log.purge"
 
 #: Entry types that say which entries count, in whatever domain: a store lists them, so that they are found among millions.
 SETTLING = ("act", "act.commit", "roster.yield", "roster.share")
+#: Entry types that no clock holds back from what they do, so they are neither withdrawn with their clock nor said again.
+STANDING = frozenset({*SETTLING, FEED_EPOCH, LOG_PURGE})
 
 #: A head announcement with its entries stays below this, so that gossip stays quick; else the head goes alone.
 MAX_ANNOUNCED_BYTES = 64 * 1024
@@ -22,11 +24,20 @@ MAX_EPOCH = 10**15
 MAX_SIZE = 1 << 40
 
 
+class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """What doesn't count of an earlier epoch of the author's: everything from a number on; ``size`` is how much there was."""
+
+    epoch: int
+    seq: int
+    size: int
+
+
 class EpochData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The data of ``feed.epoch``: why a new epoch was opened, and the last head known of the one before."""
+    """The data of ``feed.epoch``: why a new epoch was opened, the last head known of the one before, and what is withdrawn."""
 
     reason: str
     last: Head | None = None
+    withdrawn: tuple[Withdrawn, ...] = ()
 
 
 class PurgeData(msgspec.Struct, frozen=True, kw_only=True):

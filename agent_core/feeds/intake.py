@@ -44,7 +44,7 @@ class Intake:
         self.received = self.purged = 0
         self._sparing = Sparing(log)
         self._disk, self._place, self._clock, self._may_purge = disk, place, clock, may_purge
-        self._holding = Holding(store, clock)
+        self.holding = Holding(store, clock)  #: what waits for its time
         self._to_purge = set(
             store.purge_claims()
         )  #: bodies somebody wants gone: not held yet, or nobody who may has asked
@@ -53,6 +53,7 @@ class Intake:
         self._purge_callbacks: list[Callable[[Sequence[EntryKey]], None]] = []
         self._fork_callbacks: list[Callable[[str, int], None]] = []
         self._doubt_callbacks: list[Callable[[], None]] = []
+        self._put_back_callbacks: list[Callable[[], None]] = []
         self._begun = trio.Event()
         disk.refuses = self._begin
 
@@ -72,14 +73,9 @@ class Intake:
         """Call back when this home is found to have forgotten something."""
         self._doubt_callbacks.append(callback)
 
-    @property
-    def holding(self) -> int:
-        """How many feeds wait for an entry's time."""
-        return self._holding.feeds
-
-    def held(self, entry: Entry) -> bool:
-        """Whether an entry's time hasn't come."""
-        return self._holding.held(entry)
+    def on_put_back(self, callback: Callable[[], None]) -> None:
+        """Call back when the wall was put back so far that entries which were handed out wait again."""
+        self._put_back_callbacks.append(callback)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -135,8 +131,8 @@ class Intake:
         if targets:
             self._to_purge |= targets
             await self._purge(self._due(targets))
-        self._deliver(self._holding.ready(new.author, new.epoch, new.entries))
-        if self._holding.feeds:
+        self._deliver(self.holding.ready(new.author, new.epoch, new.entries))
+        if self.holding.feeds:
             self._begin()
 
     def roster_changed(self) -> None:
@@ -162,15 +158,19 @@ class Intake:
 
     @property
     def _waits(self) -> bool:
-        return bool(self._holding.feeds or self._disk.trouble or self._judge_purges)
+        return bool(self.holding.feeds or self._disk.trouble or self._judge_purges)
 
     def _begin(self) -> None:
         self._begun.set()
 
     async def tick(self) -> None:
         """Deliver what was held when its time comes; try again a refusing disk, and purges if they may be judged otherwise now."""
+        self._clock.settle()
         try:
-            for entries in self._holding.due():
+            if self.holding.look():
+                for callback in self._put_back_callbacks:
+                    call(callback)
+            for entries in self.holding.due():
                 self._deliver(entries)
         except ChorusError as exc:
             self._sparing.error(f"feeds: what was held can't be read: {exc.message}")

@@ -65,6 +65,13 @@ class BodyRef(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.content or self.size
 
 
+class Again(msgspec.Struct, frozen=True, gc=False):
+    """The place of an entry of the same author, withdrawn with the clock that stamped it, that another one says again."""
+
+    epoch: int
+    seq: int
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The part of an entry that is proven and that folds decide on. Unknown fields are kept in the bytes and ignored."""
 
@@ -78,6 +85,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     login: str = ""  #: the operating system's login, for local faces
     op: str = ""  #: the caller's operation id (UUIDv7)
     body: BodyRef | None = None
+    again: Again | None = None  #: what it says again
     data: msgspec.Raw = msgspec.Raw(b"{}")  #: typed by ``type``; a JSON object
 
 
@@ -152,12 +160,13 @@ class Draft:
     """An entry that isn't placed yet: the feed adds author, epoch, number and clock."""
 
     type: str
-    data: msgspec.Struct
+    data: msgspec.Struct | msgspec.Raw
     body: bytes | None = None
     via: str = Via.SERVICE.value
     login: str = ""
     op: str = ""
     content: int = 0  #: bytes in the blocks of which the body is the manifest; 0 for a body that is shown itself
+    again: Again | None = None
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +210,7 @@ def new_header(draft: Draft, *, author: str, epoch: int, seq: int, hlc: Hlc, sal
         login=draft.login,
         op=draft.op,
         body=None if body is None else BodyRef(body_hash(salt, body.data), len(body.data), draft.content),
+        again=draft.again,
         data=msgspec.Raw(_encode(draft.data)),
     )
     raw = _encode(header)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from agent_core.clock import MAX_AHEAD_MS, HybridClock
-from agent_core.errors import NotFound, Refused, Unavailable
+from agent_core.errors import ChorusError, NotFound, Refused, Unavailable
 from agent_core.feeds import protocol
 from agent_core.feeds.acks import Acks
 from agent_core.feeds.announcements import Announcements
@@ -22,7 +22,8 @@ from agent_core.feeds.disk import Disk
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.fetching import Progress
 from agent_core.feeds.forks import ForkProof
-from agent_core.feeds.heads import LOG_PURGE, FeedHead, FeedInfo, PurgeData
+from agent_core.feeds.heads import LOG_PURGE, SETTLING, FeedHead, FeedInfo, PurgeData
+from agent_core.feeds.holding import Holding
 from agent_core.feeds.intake import Intake, call
 from agent_core.feeds.model import (
     Body,
@@ -34,12 +35,14 @@ from agent_core.feeds.model import (
     Missing,
 )
 from agent_core.feeds.ranges import Extension, verify_bundle
+from agent_core.feeds.renewal import Renewal, Renewed
 from agent_core.feeds.replication import Replicator
 from agent_core.feeds.store import Store
 from agent_core.feeds.writing import Writer
 from agent_core.identity.signing import Signer, Verifier
 from agent_core.instance import Instance
 from agent_core.network import Network
+from agent_core.telemetry.sparing import Sparing
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -134,6 +137,7 @@ class Feeds:
             None if network is None else Replicator(network, self, verifier, interval_s=interval_s, rng=self._rng)
         )
         self._running = self._asked = False
+        self._sparing = Sparing(log)
         self._acks = Acks(store)
         self._committed = trio.Event()
         clock.observe(store.latest_hlc(self.me))
@@ -142,6 +146,8 @@ class Feeds:
         self._announcements = Announcements(self, verifier, self._links, self.me)
         writer = Writer(store, signer, clock, place)
         self._appending = Appending(store, self.disk, writer, place, self._intake, door, self._tell)
+        #: Says again in a new epoch what a clock that ran ahead stamped.
+        self.renewal = Renewal(store, self.me, clock, self._appending, self.write)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -167,7 +173,16 @@ class Feeds:
 
     def held(self, entry: Entry) -> bool:
         """Whether an entry's time hasn't come: it, or one before it in its feed, is stamped too far ahead."""
-        return self._intake.held(entry)
+        return self._intake.holding.held(entry)
+
+    @property
+    def holding(self) -> Holding:
+        """What waits for its time."""
+        return self._intake.holding
+
+    def on_put_back(self, callback: Callable[[], None]) -> None:
+        """Call back when the wall was put back so far that entries which were handed out wait again."""
+        self._intake.on_put_back(callback)
 
     def read(self, key: str) -> bytes | None:
         """A small durable value (``Durable``)."""
@@ -259,6 +274,11 @@ class Feeds:
         return self._place.doubt
 
     @property
+    def lost_epoch(self) -> int:
+        """The last epoch of this node's feed of which it may have forgotten something; -1 for none."""
+        return self._place.lost
+
+    @property
     def epoch(self) -> int:
         """The epoch of this node's feed that its next entry belongs to."""
         return self._place.epoch
@@ -292,7 +312,7 @@ class Feeds:
             lies=self._announcements.lies + (links.lies if links else 0),
             purged=self._intake.purged,
             forks=len(self.store.forks()),
-            held=self._intake.holding,
+            held=self._intake.holding.feeds,
             links=len(links.linked) if links else 0,
             behind=progress.behind,
             behind_feeds=progress.feeds,
@@ -319,7 +339,36 @@ class Feeds:
             StoreError: the disk refuses; nothing was appended.
             Conflict: an ``op`` was used for an entry of another type.
             Unavailable: the clock is far off.
+            ClockAhead: the last entries are stamped ahead of the clock. Entries that no clock holds back, such as acts, are
+                appended all the same.
         """
+        self._check_skew()
+        if any(draft.type not in SETTLING for draft in drafts):
+            self.renewal.check()
+            await self.renewal.finish()
+        clean = await self._appending.admit(drafts)
+        if not clean:
+            return []
+        await self._learn_own_head()
+        return await self._appending.append(clean)
+
+    async def renew(self, *, confirmed: bool, op: str = "", via: str = "service", login: str = "") -> Renewed:
+        """Go on in a new epoch, whose clock starts at the wall, and say there again what waits for its time in the old ones.
+
+        Args:
+            confirmed: the person means it; otherwise it is only said what would be done.
+
+        Raises:
+            Refused: there is nothing to renew, or it isn't confirmed.
+            Unavailable: the clock is far off the peers'.
+            StoreError: the disk refuses; repeating it goes on where it ended.
+        """
+        self._check_skew()
+        self.renewal.check_wanted(confirmed)
+        await self._learn_own_head()
+        return await self.renewal.renew(op=op, via=via, login=login)
+
+    def _check_skew(self) -> None:
         off_s = self.clock_off_s()
         if abs(off_s) > MAX_SKEW_S:
             way = "ahead of" if off_s > 0 else "behind"
@@ -327,11 +376,6 @@ class Feeds:
                 f"This machine's clock is {abs(off_s):.0f} s {way} its peers', so nothing can be written.",
                 "Set the clock right (NTP), then try again.",
             )
-        clean = await self._appending.admit(drafts)
-        if not clean:
-            return []
-        await self._learn_own_head()
-        return await self._appending.append(clean)
 
     async def purge(self, key: EntryKey, *, op: str = "", via: str = "service", login: str = "") -> Entry:
         """Ask every node to drop an entry's body; its header stays, and its feed still verifies.
@@ -346,8 +390,13 @@ class Feeds:
             raise Refused(
                 "Only its author or the admin with authority `master` may purge an entry.", "Ask one of them."
             )
-        data = PurgeData(author=key.author, epoch=key.epoch, seq=key.seq)
-        return (await self.append([Draft(LOG_PURGE, data, via=via, login=login, op=op)]))[0]
+        # What was said again is to be found in two places, and goes from both.
+        twins = [twin for twin in self.renewal.twins(key) if twin != key]
+        drafts = [
+            Draft(LOG_PURGE, PurgeData(author=k.author, epoch=k.epoch, seq=k.seq), via=via, login=login, op=o)
+            for k, o in ((key, op), *((twin, "") for twin in twins))
+        ]
+        return (await self.append(drafts))[0]
 
     def _tell(self, new: Extension) -> None:
         """The fast path: announce a commit by gossip; :meth:`_nudge` tells peers who don't confirm it soon."""
@@ -455,4 +504,8 @@ class Feeds:
     async def _tick(self) -> None:
         while True:
             await self._intake.tick()
+            try:
+                await self.renewal.finish()
+            except ChorusError as exc:
+                self._sparing.error(f"feeds: what was withdrawn couldn't be said again yet: {exc.message}")
             await self._intake.rest(min(self._interval_s, 1.0), min(self._interval_s, QUIET_S))

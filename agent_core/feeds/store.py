@@ -23,6 +23,7 @@ from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing, Order
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.rows import NO_BODY, PRESENT, PURGED, WANTED, insert_entries, key_of
 from agent_core.feeds.schema import MEMORY, connect, damaged, explained, find_settling, finish, staged, transaction
+from agent_core.feeds.withdrawals import Withdrawal, Withdrawals, again_op
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification
 
@@ -57,6 +58,7 @@ class Store:
         self._feeds: dict[FeedKey, _Feed] = {}
         self._forks = ForkTable()
         self._claims: dict[EntryKey, frozenset[str]] = {}
+        self._withdrawals = Withdrawals()
         self._load(salvage)
 
     @classmethod
@@ -121,8 +123,14 @@ class Store:
         return max((epoch for name, epoch in self._feeds if name == author), default=None)
 
     def latest_hlc(self, author: str) -> Hlc:
-        """The greatest stamp among an author's entries."""
-        return max((feed.hlc for (name, _), feed in self._feeds.items() if name == author), default=ZERO)
+        """The greatest stamp in an author's newest epoch; what an earlier one was stamped with may be withdrawn."""
+        epoch = self.last_epoch(author)
+        return ZERO if epoch is None else self._feeds[author, epoch].hlc
+
+    def stamp(self, author: str, epoch: int) -> Hlc:
+        """The greatest stamp among an epoch's entries."""
+        feed = self._feeds.get((author, epoch))
+        return feed.hlc if feed else ZERO
 
     @property
     def entry_count(self) -> int:
@@ -160,18 +168,24 @@ class Store:
             for (raw,) in self._read(f"SELECT raw FROM entries WHERE key IN ({chosen}) ORDER BY key"):
                 yield self._parse(raw)
 
-    def tail(self, limit: int, before: Order | None = None) -> list[Entry]:
+    def tail(self, limit: int, before: Entry | None = None) -> list[Entry]:
         """The newest entries of all feeds in the total order, oldest first.
 
         Args:
             limit: so many at most.
-            before: only entries before this place in the order.
+            before: only entries before this one.
         """
         found: list[Entry] = []
+        place = None if before is None else self._place(before)
         for (author, epoch), feed in list(self._feeds.items()):
-            end = feed.size if before is None else self._until(author, epoch, before, feed.size)
+            end = feed.size if place is None else self._until(author, epoch, place, feed.size)
             found += self.entries(author, epoch, max(0, end - limit), end)
-        return sorted(found, key=lambda entry: entry.order)[max(0, len(found) - limit) :]
+        return sorted(found, key=self._place)[max(0, len(found) - limit) :]
+
+    def _place(self, entry: Entry) -> Order:
+        """Where an entry stands in the total order; a withdrawn one, whose stamp is nothing to go by, before what withdrew it."""
+        gone = self._withdrawals.withdrew(entry)
+        return entry.order if gone is None else (min(entry.header.hlc, gone.at), *entry.order[1:])
 
     def _until(self, author: str, epoch: int, before: Order, size: int) -> int:
         """How many of a feed's entries are before a place in the total order: in a feed, that order is the entries' own."""
@@ -179,7 +193,7 @@ class Store:
         def order(seq: int) -> Order:
             entry = self.entry(EntryKey(author, epoch, seq))
             assert entry is not None  # seq is below the feed's size
-            return entry.order
+            return self._place(entry)
 
         return bisect_left(range(size), before, key=order)
 
@@ -370,6 +384,8 @@ class Store:
 
         def settle() -> None:
             self._feeds[new.author, new.epoch] = feed
+            if new.epoch > 0 and new.start == 0 and new.entries:
+                self._withdrawals.take(new.entries[0])
             for target in claims:
                 self._claim(target, new.author)
 
@@ -402,7 +418,16 @@ class Store:
         return kept
 
     def op(self, op: str) -> Entry | None:
-        """The first entry that an operation of this node made."""
+        """The first entry that an operation of this node made; if it was withdrawn and said again, the one that counts."""
+        entry = self._op(op)
+        while entry is not None and (gone := self._withdrawals.withdrew(entry)) is not None:
+            again = self._op(again_op(entry, gone.at))
+            if again is None:
+                break
+            entry = again
+        return entry
+
+    def _op(self, op: str) -> Entry | None:
         rows = self._read("SELECT raw FROM ops JOIN entries USING (key) WHERE op = ?", op)
         return self._parse(rows[0][0]) if rows else None
 
@@ -453,6 +478,18 @@ class Store:
         """How many entries of an epoch precede its first proven divergence, or count at all; nothing if no fork is known."""
         return self._forks.limit(author, epoch)
 
+    def withdrawals(self, author: str, epoch: int) -> Sequence[Withdrawal]:
+        """What later epochs of the author withdraw of an epoch."""
+        return self._withdrawals.of(author, epoch)
+
+    def withdrawn_from(self, author: str, epoch: int) -> int | None:
+        """From which number on an epoch is withdrawn by its author; nothing if nothing is."""
+        return self._withdrawals.limit(author, epoch)
+
+    def withdrew(self, entry: Entry) -> Withdrawal | None:
+        """What withdrew an entry; nothing if it stands."""
+        return self._withdrawals.withdrew(entry)
+
     def forks(self) -> list[str]:
         """Ids of the fork proofs kept."""
         return self._forks.ids()
@@ -488,6 +525,11 @@ class Store:
         with suppress(StoreDamaged) if salvage else nullcontext():
             for author, epoch, seq, id_ in self._read("SELECT author, epoch, seq, id FROM forks"):
                 self._forks.add(author, epoch, seq, id_)
+        for author, epoch in [feed for feed, known in self._feeds.items() if feed[1] > 0 and known.size > 0]:
+            with suppress(StoreDamaged) if salvage else nullcontext():
+                first = self.entry(EntryKey(author, epoch, 0))
+                if first is not None:
+                    self._withdrawals.take(first)
         with suppress(StoreDamaged) if salvage else nullcontext():
             for author, epoch, seq, purger in self._read("SELECT author, epoch, seq, purger FROM purges"):
                 self._claim(EntryKey(author, epoch, seq), purger)

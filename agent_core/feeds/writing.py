@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent_core.clock import HybridClock
+from agent_core.clock import Hlc, HybridClock
 from agent_core.errors import Conflict, TooLarge, VerificationFailed
 from agent_core.feeds import checkpoint as checkpoints
 from agent_core.feeds.epochs import Place
 from agent_core.feeds.heads import FEED_EPOCH, EpochData
-from agent_core.feeds.model import SALT_BYTES, Body, Draft, Entry, new_header
+from agent_core.feeds.merkle import Frontier
+from agent_core.feeds.model import SALT_BYTES, Body, Draft, Entry, Head, new_header
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.store import Store
 from agent_core.identity.signing import Signer
@@ -62,11 +63,28 @@ class Writer:
             bodies += with_bodies
             pending.entries = [made[found] if isinstance(found, int) else found for found in result]
             ops |= {draft.op: entry for draft, entry in zip(fresh, made, strict=True) if draft.op}
+        self._clock.settle()
         if len(entries) == least:
             return None
         nodes = [frontier.append(entry.hash) for entry in entries]
         signed = checkpoints.sign(self._signer, epoch, frontier.size, frontier.root())
         return Extension(self._signer.peer_id, epoch, start, entries, bodies, nodes, frontier, signed)
+
+    def open_epoch(self, make: Callable[[Head | None], Draft]) -> Extension:
+        """Make the first entry of the next epoch, whose clock starts at the wall.
+
+        Args:
+            make: gives the entry, told the last head known.
+        """
+        me = self._signer.peer_id
+        epoch = self._place.epoch + (0 if self._place.opening else 1)
+        draft = make(self._last_head())
+        self._clock.settle()
+        entries, bodies = self._make([draft], epoch, 0)
+        frontier = Frontier()
+        nodes = [frontier.append(entries[0].hash)]
+        signed = checkpoints.sign(self._signer, epoch, 1, frontier.root())
+        return Extension(me, epoch, 0, entries, bodies, nodes, frontier, signed)
 
     def _fresh(
         self, drafts: Sequence[Draft], ops: Mapping[str, Entry]
@@ -104,7 +122,7 @@ class Writer:
         entries: list[Entry] = []
         bodies: list[Body | None] = []
         try:
-            for n, (draft, hlc) in enumerate(zip(drafts, self._clock.take(len(drafts)), strict=True)):
+            for n, (draft, hlc) in enumerate(zip(drafts, self._stamps(epoch, len(drafts)), strict=True)):
                 salt = salts[n * SALT_BYTES : (n + 1) * SALT_BYTES]
                 entry, body = new_header(draft, author=me, epoch=epoch, seq=seq + n, hlc=hlc, salt=salt)
                 entries.append(entry)
@@ -113,8 +131,14 @@ class Writer:
             raise TooLarge(exc.message, "Use fewer or shorter citations, mentions or options.") from exc
         return entries, bodies
 
+    def _stamps(self, epoch: int, count: int) -> list[Hlc]:
+        """The next stamps of an epoch: above its last one, however far ahead of the wall that is."""
+        return self._clock.take(count, self._store.stamp(self._signer.peer_id, epoch))
+
     def _epoch_data(self) -> EpochData:
+        return EpochData(reason=self._place.restored or "the epoch before is closed", last=self._last_head())
+
+    def _last_head(self) -> Head | None:
         me = self._signer.peer_id
         last = self._store.last_epoch(me)
-        head = None if last is None else self._store.head(me, last)
-        return EpochData(reason=self._place.restored or "the epoch before is closed", last=head)
+        return None if last is None else self._store.head(me, last)

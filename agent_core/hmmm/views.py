@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import msgspec
+
 from agent_core import shapes
 from agent_core.errors import NotFound
 from agent_core.hmmm.fold import RoomsFold, RoomState
 from agent_core.hmmm.machine import Escalation, Periods, Plan, Standing, escalations, plans
-from agent_core.hmmm.model import Post, Stance
+from agent_core.hmmm.model import HMMM_MESSAGE, MessageData, Post, Stance
 from agent_core.nearest import nearest
 from agent_core.roster.model import Kind
 from agent_core.views import ViewContext
@@ -20,11 +24,26 @@ def rooms(fold: RoomsFold, ctx: ViewContext, periods: Periods) -> tuple[shapes.R
     last = [(name, post) for name in fold.names() if (post := fold.last(name))]
     lively = sorted(last, key=lambda found: found[1].order, reverse=True)
     escalated = {t.id for t in fold.watched() if room_escalations(t, room_plans(t, ctx, periods), ctx)}
-    return tuple(_room(fold, ctx, periods, name, post, name in escalated) for name, post in lively)
+    held = Counter(post.data.room for post, _ in held_posts(ctx))
+    silent: list[tuple[str, Post | None]] = [(name, None) for name in sorted(held) if fold.last(name) is None]
+    return tuple(
+        _room(fold, ctx, periods, name, post, name in escalated, held[name]) for name, post in (*lively, *silent)
+    )
+
+
+def held_posts(ctx: ViewContext) -> list[tuple[Post, str]]:
+    """The messages whose time hasn't come, and when that is: shown as such, and counted nowhere."""
+    found = []
+    for entry in ctx.waiting.entries(HMMM_MESSAGE):
+        data = entry.data(MessageData)
+        if data is not None:
+            post = Post(entry.hash.hex(), entry.id, entry.key, entry.order, entry.header.via, data)
+            found.append((post, ctx.waits_until(entry)))
+    return found
 
 
 def _room(
-    fold: RoomsFold, ctx: ViewContext, periods: Periods, name: str, last: Post | None, escalated: bool
+    fold: RoomsFold, ctx: ViewContext, periods: Periods, name: str, last: Post | None, escalated: bool, held: int
 ) -> shapes.Room:
     """One room as the list shows it. A room without messages is empty, not an error."""
     thread = fold.plan_thread(name)
@@ -38,6 +57,7 @@ def _room(
         last_text=f"({missing})" if missing else " ".join(text[: 4 * EXCERPT_CHARS].split())[:EXCERPT_CHARS],
         escalated=escalated,
         plan=plans[-1].standing if plans else Standing.NONE,
+        held=held,
     )
 
 
@@ -52,25 +72,30 @@ def view(fold: RoomsFold, ctx: ViewContext, id: str, periods: Periods, limit: in
         limit: the newest so many messages; all of them without one.
     """
     room, newest = fold.newest(id, limit)
-    messages = tuple(message(room, room.posts[hash], ctx) for hash in room.roots if hash in newest)
     stances = {
         room.posts[on].id: _count([p.data.stance for p in by.values()])
         for on, by in room.stances.items()
         if on in room.posts
     }
     escalated = any(room_escalations(t, room_plans(t, ctx, periods), ctx) for t in fold.watched() if t.id == id)
+    held = {post.hash: until for post, until in held_posts(ctx) if post.data.room == id and post.hash not in room.posts}
+    for post, _ in held_posts(ctx) if held else ():
+        if post.hash in held:
+            room.add(post)  # beside the others from here on: what was counted above leaves them out
+    shown = (room.posts[hash] for hash in room.roots if hash in newest or hash in held)
+    messages = tuple(msgspec.structs.replace(message(room, post, ctx), held=held.get(post.hash, "")) for post in shown)
     return shapes.RoomView(
-        room=_room(fold, ctx, periods, id, fold.last(id), escalated), messages=messages, stances=stances
+        room=_room(fold, ctx, periods, id, fold.last(id), escalated, len(held)), messages=messages, stances=stances
     )
 
 
-def known(fold: RoomsFold, id: str) -> str:
+def known(fold: RoomsFold, ctx: ViewContext, id: str) -> str:
     """The room, if anybody ever wrote to it.
 
     Raises:
         NotFound: nobody did; names the nearest ones.
     """
-    if fold.last(id) is None:
+    if fold.last(id) is None and all(post.data.room != id for post, _ in held_posts(ctx)):
         raise NotFound(
             f"There is no room {id[:64]!r} here.",
             nearest(id, fold.names(), "`chorus-hap hmmm rooms` lists them; one opens with its first message."),

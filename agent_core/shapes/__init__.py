@@ -19,7 +19,7 @@ from agent_core.shapes.hmmm import Citation, Message, Posted, PostRequest, Room,
 from agent_core.shapes.members import MemberInfo, Moved, PeerInfo, RosterChange, RosterDone, Ticket, WaitingInfo
 from agent_core.shapes.records import Attention, EntryProof, FeedItem, FeedPage, LogEntry, Traffic
 from agent_core.shapes.slices import KEYED_SLICES, STATE_SLICES, STREAM_SLICES, SliceEvent
-from agent_core.shapes.status import Finding, Health, Leader, Status, Underway, Verification, Voters
+from agent_core.shapes.status import ClockState, Finding, Health, Leader, Status, Underway, Verification, Voters
 from agent_core.shapes.ucxl import AddressInfo, Content, Diff, Fetched, PutRequest, Staged, Version
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "CertificateCheck",
     "Citation",
     "Claim",
+    "ClockState",
     "Content",
     "Decision",
     "Diff",

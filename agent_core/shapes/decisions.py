@@ -16,6 +16,7 @@ class Vote(Shape, frozen=True, kw_only=True):
     counted: bool
     you: bool
     previous: str = ""
+    held: str = ""  #: when it counts, if its stamp is ahead of the clock
 
 
 class Decision(Shape, frozen=True, kw_only=True):

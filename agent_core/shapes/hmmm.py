@@ -37,6 +37,9 @@ class Message(Shape, frozen=True, kw_only=True):
     stance: str = ""
     weight: str = ""
     you: bool = False
+    held: str = (
+        ""  #: when it counts, if its stamp is ahead of the clock: until then only its author's log and this one show it
+    )
 
 
 class Stances(Shape, frozen=True, kw_only=True):
@@ -57,6 +60,7 @@ class Room(Shape, frozen=True, kw_only=True):
     last_text: str
     escalated: bool = False
     plan: str = ""  #: none, objecting, proceeding, blocked
+    held: int = 0  #: messages whose time hasn't come, not among ``messages``
 
 
 class RoomView(Shape, frozen=True, kw_only=True):

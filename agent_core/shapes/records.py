@@ -32,6 +32,8 @@ class LogEntry(Shape, frozen=True, kw_only=True):
     text: str
     body: str  #: present, or the reason why it is missing
     held: bool = False
+    counts_at: str = ""  #: of a held one, when it counts
+    withdrawn: bool = False  #: it doesn't count: its author renewed its log, and said it again
 
 
 class EntryProof(Shape, frozen=True, kw_only=True):

@@ -41,6 +41,15 @@ class Underway(Shape, frozen=True, kw_only=True):
     brief: str  #: the same in two or three words, for a status line
 
 
+class ClockState(Shape, frozen=True, kw_only=True):
+    """The home's log is stamped ahead of its clock: what would be written now is held by everybody until then."""
+
+    until: str  #: RFC 3339
+    by_s: float
+    text: str  #: one sentence, the same wherever it is said
+    next: str
+
+
 class Status(Shape, frozen=True, kw_only=True):
     """Everything the status line and ``status --json`` say."""
 
@@ -74,6 +83,9 @@ class Status(Shape, frozen=True, kw_only=True):
     underway: tuple[
         Underway, ...
     ] = ()  #: what it catches up with; nothing to worry about, but not everything shows yet
+    ahead: ClockState | None = None
+    held: int = 0  #: entries, of whomever, that are stored and count later: their stamps are ahead of the clock
+    held_until: str = ""  #: when the last of them counts
     ports: dict[str, int] = msgspec.field(default_factory=dict)
 
 

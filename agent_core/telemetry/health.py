@@ -152,7 +152,10 @@ def node_checks(
         return f"listening, {plural(now.peers, 'peer')}"
 
     async def clock() -> str:
-        skew_s = status().clock_skew_s
+        now = status()
+        if now.ahead is not None:
+            raise Unavailable(now.ahead.text)
+        skew_s = now.clock_skew_s
         if abs(skew_s) * 1000 > MAX_AHEAD_MS:
             raise Unavailable(f"The clock is {skew_s:+.0f} s off the median of the peers.")
         return f"{skew_s:+.1f} s off the median of the peers"

@@ -183,7 +183,7 @@ def _node(run: Run) -> Check:
     try:
         connection = find(home, patience)
         if connection is None and not _locked(home):
-            return Check("node", "ok", "none runs on this home")
+            return _stored(run) or Check("node", "ok", "none runs on this home")
         if connection is None:
             return Check("node", "fail", f"{held}it doesn't answer.", "Look at log/node.jsonl; end it if it hangs.")
         held = ""
@@ -195,6 +195,8 @@ def _node(run: Run) -> Check:
             "node", "fail", why or f"{held}{exc.message}", advice or "Look at log/node.jsonl; end it if it hangs."
         )
     text = f"answers: {status.agent_id}, {status.stage}, {status.mode}"
+    if status.ahead is not None:
+        return Check("node", "fail", f"{text}; {status.ahead.text}", status.ahead.next)
     if abs(status.clock_skew_s) > 10:
         return Check(
             "node", "warn", f"{text}; its clock is {status.clock_skew_s:+.0f} s off the others'", "Run an NTP client."
@@ -202,6 +204,21 @@ def _node(run: Run) -> Check:
     if status.notes:
         return Check("node", "warn", text, " ".join(status.notes))
     return Check("node", "ok", ", ".join([text, *(doing.brief for doing in status.underway)]))
+
+
+def _stored(run: Run) -> Check | None:
+    """What the store says of a home that no node runs on: whether its log is ahead of the clock."""
+    from agent_core.api.offline import Offline
+    from agent_core.shapes import Status
+
+    try:
+        with Offline(Home(run.home)) as offline:
+            status: Status = offline.call("status")
+    except ChorusError:
+        return None  # nothing there yet, or what is wrong with it is another check's
+    if status.ahead is None:
+        return None
+    return Check("node", "fail", f"none runs on this home; {status.ahead.text}", status.ahead.next)
 
 
 def _locked(home: Home) -> bool:

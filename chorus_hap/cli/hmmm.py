@@ -57,7 +57,8 @@ def show(
         run.out.data(view)
         return
     people = ", ".join(map(clean, view.room.participants))
-    run.out.line(Cell(clean(view.room.id), "bold"), f"  {plural(view.room.messages, 'message')}, {people}")
+    held = f" and {view.room.held} held" if view.room.held else ""
+    run.out.line(Cell(clean(view.room.id), "bold"), f"  {plural(view.room.messages, 'message')}{held}, {people}")
     for message in view.messages:
         _print(run.out, message, view.stances.get(message.id))
 
@@ -177,6 +178,7 @@ def _print(out: Output, message: Message, stances: Stances | None, room: bool = 
         Cell(f"{when(message.at)}  {where}", "dim"),
         Cell(clean(message.author), "name"),
         Cell(f"  {message.intent}{reply}{stance}  {message.id}{tally}", "dim"),
+        Cell(f"  [held: counts from {when(message.held)}]" if message.held else "", "warn"),
     )
     out.line(block(message.text) if not message.missing else Cell(f"  [{message.missing}]", "dim"))
     for citation in message.citations:

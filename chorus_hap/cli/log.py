@@ -8,12 +8,12 @@ import msgspec
 import typer
 
 from agent_core.errors import Refused
-from agent_core.shapes import EntryProof, LogEntry, Verification
+from agent_core.shapes import EntryProof, LogEntry, Posted, Verification
 from chorus_hap.cli.app import new_group
 from chorus_hap.cli.hmmm import delivered
 from chorus_hap.cli.numbers import integer, limit_option
 from chorus_hap.cli.output import Cell, Output, clean, one_line, when
-from chorus_hap.cli.run import here
+from chorus_hap.cli.run import ask_first, here
 
 app = new_group("The durable log of all feeds.")
 
@@ -137,6 +137,23 @@ def purge(
         run.out.line(clean(posted.text) or f"purged {key}", delivered(posted.delivered))
 
 
+class _Renew(msgspec.Struct):
+    confirmed: bool
+
+
+@app.command()
+def renew(context: typer.Context, yes: bool = typer.Option(False, "--yes", help="the clock is right now")) -> None:
+    """Go on in a new epoch of this home's log whose clock starts now, and say again what the old one stamped later."""
+    run = here(context)
+    if not yes:
+        ask_first(run, lambda: run.change(Posted, "log.renew", confirmed=False))
+    posted = run.deliver("log.renew", _Renew(True))
+    if run.out.json:
+        run.out.data(posted)
+    else:
+        run.out.line(clean(posted.text), delivered(posted.delivered))
+
+
 def _print(out: Output, entry: LogEntry) -> None:
     if out.json:
         out.data(entry)
@@ -147,5 +164,6 @@ def _print(out: Output, entry: LogEntry) -> None:
         Cell(clean(entry.author), "name"),
         Cell(f"  {clean(entry.type)}  ", "dim"),
         one_line(entry.text),
-        Cell(missing + ("  [held: from the future]" if entry.held else ""), "warn"),
+        Cell(missing + (f"  [held: counts from {when(entry.counts_at)}]" if entry.held else ""), "warn"),
+        Cell("  [withdrawn, said again]" if entry.withdrawn else "", "dim"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -45,6 +45,8 @@ _POLL_S = 0.05
 #: A wait for delivery that is longer than this is rounded up to whole seconds, and how much later the node may say how it went, seconds.
 _WHOLE_S, _GRACE_S = 2.0, 0.5
 _SENT_LATER = "It is sent when a node next runs here."
+#: How the next step begins when the node only wants to be told that the person means it.
+CONFIRM = "If the clock is right, say so with --yes"
 _SHORTEN = "Shorten it, or put the long part at UCXL addresses and cite them."
 
 
@@ -251,6 +253,27 @@ class Run:
             self._link.close()
         if self._store is not None:
             self._store.close()
+
+
+def ask_first(run: Run, try_it: Callable[[], object]) -> None:
+    """Ask a person before something; where nobody can answer, it has to be confirmed by an option.
+
+    Args:
+        run: the command's.
+        try_it: asks the node for it unconfirmed: it refuses, and says what would be done.
+
+    Raises:
+        Refused: it wasn't confirmed, or there is nothing to do.
+    """
+    try:
+        try_it()
+    except Refused as exc:
+        if run.out.json or not sys.stdin.isatty() or not exc.next.startswith(CONFIRM):
+            raise
+        sys.stderr.write(f"{exc.message} Go on? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Refused("Nothing was changed.") from None
 
 
 def here(context: typer.Context) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from agent_core.shapes import Status
-from chorus_hap.cli.output import Cell, clean, plural, span
+from chorus_hap.cli.output import Cell, clean, plural, span, when
 from chorus_hap.cli.run import here
 
 
@@ -28,6 +28,7 @@ def status(context: typer.Context) -> None:
             ("admission", now.policy or "-"),
             ("peers", str(now.peers)),
             ("entries", str(now.entries)),
+            *([("held", Cell(_held(now), "warn"))] if now.held else []),
             ("up", "no node runs" if now.offline else f"{span(now.uptime_s)}, {now.mode}, version {now.version}"),
             ("home", now.home),
             ("peer id", now.peer_id),
@@ -41,6 +42,13 @@ def status(context: typer.Context) -> None:
         out.say(clean(doing.text))
     for note in now.notes:
         out.say(f"! {clean(note)}")
+    if now.ahead is not None:
+        out.say(f"  {clean(now.ahead.next)}")
+
+
+def _held(now: Status) -> str:
+    """What waits for its time."""
+    return f"{'1 entry' if now.held == 1 else f'{now.held} entries'} stamped ahead of the clock, counted from {when(now.held_until)} on"
 
 
 def _network(now: Status) -> str:

@@ -36,7 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("decisions", "decisions", "list, show, propose, vote, withdraw, watch", group=True),
     Command("decide", "decisions", "the same as decisions", group=True, alias_of="decisions"),
     Command("ucxl", "ucxl", "addresses: get, put, ls, log, diff, delete", group=True),
-    Command("log", "log", "the durable log: tail, verify, purge", group=True),
+    Command("log", "log", "the durable log: tail, verify, purge, renew", group=True),
     Command("watch", "watch", "what waits for a person"),
     Command("config", "config", "settings and where each came from: show", group=True),
     Command("doctor", "doctor", "what may be wrong with this home, and what to do"),

@@ -66,6 +66,8 @@ def message_block(message: Message, stances: Stances | None, depth: int, glyphs:
             (message.author, "you bold" if message.you else "text bold"),
             (f"  {message.intent}", INTENT_ROLES.get(message.intent, "dim")),
         ]
+        if message.held:
+            head.append((f"  held until {clock(message.held)}", "warn"))
         if message.stance:
             weight = f" ({message.weight})" if message.weight else ""
             head.append((f"  {message.stance}{weight}", STANCE_ROLES.get(message.stance, "dim")))
@@ -142,6 +144,10 @@ def message_lines(message: Message, stances: Stances | None, width: int, glyphs:
         ],
         9,
     )
+    if message.held:
+        lines += facts(
+            [("Held", [(f"its stamp is ahead of the clock; it counts from {clock(message.held)} on", "warn")])], 9
+        )
     if message.stance:
         weight = f" ({message.weight})" if message.weight else ""
         lines += facts([("Stance", [(message.stance + weight, STANCE_ROLES.get(message.stance, "text"))])], 9)

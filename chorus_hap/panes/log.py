@@ -45,7 +45,9 @@ def log_cells(entry: LogEntry) -> tuple[Cell, ...]:
     """An entry in the columns of a line."""
     text: Line = []
     if entry.held:
-        text.append(("held: its time is ahead  ", "warn"))
+        text.append((f"held until {clock(entry.counts_at)}  ", "warn"))
+    if entry.withdrawn:
+        text.append(("withdrawn, said again  ", "dim"))
     if entry.body not in ("present", "no body", ""):
         text.append((f"[{entry.body}] ", "warn"))
     text.append((one_line(entry.text), "text"))

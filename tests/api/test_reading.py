@@ -32,14 +32,23 @@ def test_every_operation_of_the_brief_is_there_once() -> None:
         *("hmmm.rooms", "hmmm.show", "hmmm.post"),
         *("decisions.list", "decisions.show", "decisions.propose", "decisions.vote", "decisions.withdraw"),
         *("ucxl.get", "ucxl.put", "ucxl.delete", "ucxl.ls", "ucxl.log", "ucxl.diff", "ucxl.stage", "ucxl.fetch"),
-        *("log.tail", "log.verify", "log.purge", "log.prove", "log.export"),
+        *("log.tail", "log.verify", "log.purge", "log.prove", "log.export", "log.renew"),
         *("cluster.join", "cluster.recover", "cluster.share", "cluster.policy"),
         *("members.invite", "members.pending", "members.approve", "members.refuse"),
         *("members.revoke", "members.evict", "members.promote", "members.demote"),
     }
     changing = {name for name, found in OPERATIONS.items() if found.changes}
     assert changing == {
-        *("election.trigger", "election.resign", "hmmm.post", "ucxl.put", "ucxl.stage", "ucxl.delete", "log.purge"),
+        *(
+            "election.trigger",
+            "election.resign",
+            "hmmm.post",
+            "ucxl.put",
+            "ucxl.stage",
+            "ucxl.delete",
+            "log.purge",
+            "log.renew",
+        ),
         *("decisions.propose", "decisions.vote", "decisions.withdraw"),
         *("cluster.join", "cluster.recover", "cluster.share", "cluster.policy"),
         *("members.invite", "members.approve", "members.refuse"),

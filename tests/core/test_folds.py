@@ -13,6 +13,7 @@ from agent_core.decisions.model import ClosePayload
 from agent_core.election.acts import ACT, ACT_COMMIT, Ack, ActData, ActKind, CommitData, ack_message
 from agent_core.feeds.heads import SETTLING
 from agent_core.feeds.model import Draft, Entry, Head
+from agent_core.feeds.withdrawals import Withdrawal, Withdrawals
 from agent_core.folds import FoldSet
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
 from agent_core.roster.fold import MemberPayload, RevokePayload
@@ -29,6 +30,7 @@ class Source:
     def __init__(self) -> None:
         self.feeds: dict[str, list[Entry]] = {}
         self.forks: dict[str, int] = {}
+        self.taken = Withdrawals()
 
     def heads(self) -> Sequence[Head]:
         return [Head(author=a, epoch=0, size=len(f), root="00" * 32) for a, f in self.feeds.items()]
@@ -44,6 +46,9 @@ class Source:
 
     def fork_limit(self, author: str, epoch: int) -> int | None:
         return self.forks.get(author)
+
+    def withdrawals(self, author: str, epoch: int) -> Sequence[Withdrawal]:
+        return self.taken.of(author, epoch)
 
     def root_at(self, author: str, epoch: int, size: int) -> bytes | None:
         return bytes(32) if size <= len(self.feeds[author]) else None
