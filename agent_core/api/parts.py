@@ -67,7 +67,7 @@ class Entries(Proven, Protocol):
         ...
 
     def tail(self, limit: int, before: Entry | None = None) -> Sequence[Entry]:
-        """The newest entries of all feeds, oldest first; of those before a place in the total order where one is given."""
+        """The newest entries of all feeds, oldest first; of those before an entry where one is given."""
         ...
 
     def fork_limit(self, author: str, epoch: int) -> int | None:

@@ -267,6 +267,6 @@ async def test_the_newest_are_read_page_by_page(tmp_path: Path) -> None:
     pages, before = [], None
     while page := node.store.tail(3, before):
         pages.append([e.header.seq for e in page])
-        before = page[0].order
+        before = page[0]
     assert pages == [[4, 5, 6], [1, 2, 3], [0]]
     node.store.close()
