@@ -78,8 +78,12 @@ def expand(text: str | Path, environ: Mapping[str, str] | None = None) -> Path:
             raise ConfigError(f"{text}: nobody knows your own directory ({_nobody()}).", _NAME_IT)
         path = own.joinpath(*path.parts[1:])
     elif path.parts[:1] and path.parts[0].startswith("~"):
-        with suppress(RuntimeError, KeyError):
-            path = path.expanduser()  # one that nobody knows is a name like any other
+        try:
+            path = path.expanduser()
+        except (RuntimeError, KeyError) as exc:
+            raise ConfigError(
+                f"{text}: nobody knows the directory of {path.parts[0][1:]!r}.", "Write the whole path."
+            ) from exc
     try:
         return path.absolute()
     except OSError as exc:

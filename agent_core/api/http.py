@@ -241,7 +241,8 @@ async def serve(
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn")
     config.include_server_header = False
-    config.keep_alive_timeout = 30
+    # A connection nobody asks anything on holds a descriptor for so long, even when its other end is gone.
+    config.keep_alive_timeout = 5
     config.graceful_timeout = 1
     config.h11_max_incomplete_size = 32 * 1024
     crashed = False
