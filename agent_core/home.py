@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agent_core.errors import ConfigError, HomeInUse, StoreError
+from agent_core.modes import narrow
 from agent_core.system import data_directory, expand, runtime_directories
 from agent_core.text import has_unseen, is_text, marked
 
@@ -110,10 +111,10 @@ class Home:
         )
 
     def create(self) -> None:
-        """Make the directories, 0700.
+        """Make the directories, 0700, and take from others whatever they may do with what is there already.
 
         Raises:
-            StoreError: the home can't be made or written.
+            StoreError: the home can't be made or written, or others may read it and that can't be changed.
         """
         try:
             for path in (self.root, self.identity, self.run, self.log.parent):
@@ -121,6 +122,7 @@ class Home:
             probe = self.run / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
+            narrow(self.root)
         except OSError as exc:
             raise StoreError(
                 f"The home {self.root} can't be written: {exc.strerror or exc}.",
@@ -189,6 +191,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)  # one that a crash left may have another
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from agent_core.databases import open_database
 from agent_core.decisions import fold as decisions
 from agent_core.decisions import model as decisions_model
 from agent_core.errors import StoreDamaged, StoreError
@@ -159,13 +160,13 @@ class SnapshotFile:
         if self._read_only:
             if not self.path.exists():
                 return
-            self._reader = _connect(self.path, "ro")
+            self._reader = _connect(self.path, read_only=True)
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = _connect(self.path, "rwc")
+            self._writer = _connect(self.path, read_only=False)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = OFF")
-            self._reader = _connect(self.path, "ro")
+            self._reader = _connect(self.path, read_only=True)
         version = self._reader.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, FORMAT) or (version == 0 and self._read_only):
             raise StoreError("it is of another version")
@@ -308,10 +309,8 @@ def open_snapshots(path: Path, *, read_only: bool = False) -> SnapshotFile:
     return SnapshotFile(path, code.hexdigest()[:32], FOLDS, read_only=read_only)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=5.0
-    )
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    connection = open_database(path, read_only=read_only)
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 

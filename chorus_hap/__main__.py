@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 def main() -> int:
     """Run the way in that the command line asks for; returns the exit status."""
+    from agent_core.modes import keep_private
     from agent_core.system import mend_environment
     from chorus_hap import streams
 
     streams.mend()
+    keep_private()
     mend_environment()
     try:
         return streams.settle(_run(sys.argv[1:]))

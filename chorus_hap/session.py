@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent_core.errors import StoreError
+from agent_core.home import write_whole
 from agent_core.strict_json import UNREADABLE
 
 #: Rooms whose read mark is kept.
@@ -34,7 +36,5 @@ class Session(msgspec.Struct, kw_only=True):
     def save(self, home: Path) -> None:
         """Keep it; a home that can't be written is no reason to stop."""
         self.read = dict(list(self.read.items())[-_MAX_ROOMS:])
-        with contextlib.suppress(OSError):
-            temporary = home / ".console.json"
-            temporary.write_bytes(msgspec.json.encode(self))
-            temporary.replace(home / "console.json")
+        with contextlib.suppress(StoreError):
+            write_whole(home / "console.json", msgspec.json.encode(self))

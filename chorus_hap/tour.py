@@ -44,7 +44,7 @@ class Daemon:
             words += ["--set", setting]
         if bootstrap is not None:
             words += ["--bootstrap", bootstrap] if bootstrap else ["--found"]
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._output = (home / "daemon.out").open("wb")
         self.process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output, start_new_session=True

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.blocks.model import BLOCK_BYTES, Manifest, address
+from agent_core.databases import MEMORY, open_database
 from agent_core.errors import StoreError
 from agent_core.feeds.model import EntryKey
-from agent_core.feeds.schema import MEMORY, explained, transaction
+from agent_core.feeds.schema import explained, transaction
 
 _VERSION = 1
 _SCHEMA = """
@@ -55,7 +56,7 @@ class BlockStore:
         """
         memory = str(path) == MEMORY or (read_only and not Path(path).exists())
         with explained(path):
-            writer = _connect(MEMORY if memory else path, read_only=read_only and not memory)
+            writer = open_database(MEMORY if memory else path, read_only=read_only and not memory)
             version = int(writer.execute("PRAGMA user_version").fetchone()[0])
             if version > _VERSION:
                 raise StoreError(
@@ -70,7 +71,7 @@ class BlockStore:
                 writer.execute("PRAGMA secure_delete = ON")  # a purged block is overwritten, not only unlinked
                 if version == 0:
                     writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
-            reader = writer if memory or read_only else _connect(path, read_only=False)
+            reader = writer if memory or read_only else open_database(path, read_only=False)
         return cls(path, writer, reader)
 
     def close(self) -> None:
@@ -185,8 +186,3 @@ class BlockStore:
     def _read(self, sql: str, *args: Any) -> list[Any]:
         with explained(self.path):
             return self._reader.execute(sql, args).fetchall()
-
-
-def _connect(path: Path | str, *, read_only: bool) -> sqlite3.Connection:
-    uri = MEMORY if str(path) == MEMORY else f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)

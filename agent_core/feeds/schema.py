@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent_core.databases import open_database
 from agent_core.errors import ChorusError, NotFound, StoreDamaged, StoreError
 from agent_core.feeds.heads import SETTLING
 
 VERSION = 2
-MEMORY = ":memory:"
 
 #: An entry's row id is its feed's id and its number, so that one tree holds a feed in order and no index is needed.
 SEQ_BITS = 40
@@ -57,15 +57,8 @@ def connect(path: Path | str, *, read_only: bool = False, max_pages: int | None 
     if read_only and not Path(path).exists():
         raise NotFound(f"There is no store at {path}.", "Start a node on this home first, or name another home.")
     with explained(path):
-        try:
-            connection = _open(path, read_only=read_only, immutable=False)
-            version = _version(connection)
-        except sqlite3.OperationalError:
-            # A write-ahead log nobody left needs no lock file: a home on read-only media can be read as it is.
-            if not read_only or Path(f"{path}-wal").exists():
-                raise
-            connection = _open(path, read_only=True, immutable=True)
-            version = _version(connection)
+        connection = open_database(path, read_only=read_only)
+        version = _version(connection)
         if version > VERSION:
             connection.close()
             raise StoreError(
@@ -184,16 +177,6 @@ _watchers: dict[str, Callable[[StoreDamaged], None]] = {}
 def _take_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:  # a full disk may have rolled back by itself
         connection.execute("ROLLBACK")
-
-
-def _open(path: Path | str, *, read_only: bool, immutable: bool) -> sqlite3.Connection:
-    uri = MEMORY
-    if str(path) != MEMORY:
-        uri = (
-            f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}{'&immutable=1' if immutable else ''}"
-        )
-    # Every use is serialised by the store; the writer's connection moves between worker threads.
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
 
 
 def _version(connection: sqlite3.Connection) -> int:

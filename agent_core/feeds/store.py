@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agent_core.clock import ZERO, Hlc
+from agent_core.databases import MEMORY
 from agent_core.errors import StoreDamaged, StoreError, VerificationFailed
 from agent_core.feeds.audit import audit
 from agent_core.feeds.forks import ForkProof, ForkTable
@@ -22,7 +23,7 @@ from agent_core.feeds.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, completing
 from agent_core.feeds.model import Body, Entry, EntryKey, Head, Missing, Order
 from agent_core.feeds.ranges import Extension
 from agent_core.feeds.rows import NO_BODY, PRESENT, PURGED, WANTED, insert_entries, key_of
-from agent_core.feeds.schema import MEMORY, connect, damaged, explained, find_settling, finish, staged, transaction
+from agent_core.feeds.schema import connect, damaged, explained, find_settling, finish, staged, transaction
 from agent_core.feeds.withdrawals import Withdrawal, Withdrawals, again_op
 from agent_core.identity.signing import Ed25519Verifier, Verifier
 from agent_core.shapes import Verification

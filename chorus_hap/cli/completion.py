@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.errors import InvalidInput, StoreError
+from agent_core.modes import as_the_user_likes
+from agent_core.system import expand
 from chorus_hap.cli.options import FLAGS
 from chorus_hap.program import NAME
 
@@ -211,7 +213,7 @@ _SCRIPTS = {"bash": bash, "zsh": zsh, "fish": fish}
 
 
 def _install(shell: str, script: str) -> str:
-    home = Path.home()
+    home = expand("~")
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     path = {
@@ -220,8 +222,9 @@ def _install(shell: str, script: str) -> str:
         "fish": config / "fish" / "completions" / f"{NAME}.fish",
     }[shell]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script, "utf-8")
+        with as_the_user_likes():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(script, "utf-8")
     except OSError as exc:
         raise StoreError(
             f"{path} can't be written: {exc.strerror or exc}.", f"`{NAME} {SHOW} {shell}` prints it."

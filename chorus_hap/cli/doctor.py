@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -17,6 +18,7 @@ import typer
 
 from agent_core.errors import ChorusError
 from agent_core.home import Home
+from agent_core.modes import readable_by_others
 from agent_core.strict_json import UNREADABLE
 from agent_core.system import PROC
 from chorus_hap.cli.output import Cell
@@ -27,6 +29,8 @@ _MARKS = {"ok": ("ok", "good"), "warn": ("warn", "warn"), "fail": ("fail", "bad"
 MIN_FREE_BYTES = 200 * 1024 * 1024
 #: How long a node is waited for at most, how much of all the time at most, and how long any step may take at least, seconds.
 NODE_S, NODE_SHARE, LEAST_S = 5.0, 0.8, 0.05
+#: Files that are named at most.
+MAX_NAMED = 12
 MIN_COLUMNS, MIN_LINES = 80, 24
 #: The program was released after this; a clock before it is wrong.
 _NOT_BEFORE = 1_750_000_000
@@ -127,12 +131,48 @@ def _home(home: Home) -> Check:
         return Check("home", "fail", f"{root} can't be made: {above} isn't writable", "Name another one with --home.")
     if not root.is_dir():
         return Check("home", "fail", f"{root} is no directory", "Move it away, or name another home with --home.")
+    if _mounted_read_only(root):
+        return Check(
+            "home", "fail", f"{root} is on a file system that can only be read: what is in it can be looked at, no node can run on it",
+            "Mount it for writing, or name another with --home.",
+        )  # fmt: skip
     if not os.access(root, os.W_OK | os.X_OK):
         return Check("home", "fail", f"{root} isn't writable", "Mend its permissions, or name another with --home.")
     return Check("home", "ok", str(root))
 
 
+def _mounted_read_only(root: Path) -> bool:
+    try:
+        return bool(os.statvfs(root).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 def _permissions(home: Home) -> Iterator[Check]:
+    yield from _keys(home)
+    if not home.root.is_dir():
+        return
+    try:
+        found = readable_by_others(home.root)
+    except OSError as exc:
+        yield Check(
+            "files", "fail", f"{exc.filename or home.root} can't be looked at: {exc.strerror}", "Mend its permissions."
+        )
+        return
+    if not found:
+        yield Check("files", "ok", "only you can read the home and what is in it")
+        return
+    names = [str(path.relative_to(home.root)) if path != home.root else str(path) for path in found]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    yield Check(
+        "files",
+        "fail",
+        f"readable by others: {', '.join(names[:MAX_NAMED])}{more}",
+        f"`chmod -R go-rwx {shlex.quote(str(home.root))}` mends it; so does a node when it starts, where the home is yours.",
+    )
+
+
+def _keys(home: Home) -> Iterator[Check]:
     secret = [home.identity, *sorted(home.identity.glob("*")), home.token]
     open_ = [path for path in secret if _readable_by_others(path)]
     if open_:

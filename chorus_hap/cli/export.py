@@ -13,6 +13,7 @@ from agent_core.errors import InvalidInput, Refused, StoreError
 from agent_core.feeds import checkpoint
 from agent_core.feeds.proofs import Tiles, tile_number
 from agent_core.identity.signing import Ed25519Verifier
+from agent_core.modes import as_the_user_likes
 from agent_core.shapes import EntryProof, FeedPage
 from chorus_hap.cli.run import Run
 
@@ -104,8 +105,9 @@ def _write(path: Path, content: bytes) -> None:
     """A file, whole or not at all."""
     draft = path.with_name(f"{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
+        with as_the_user_likes():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
         os.replace(draft, path)
     except OSError as exc:
         _refused(path, exc)

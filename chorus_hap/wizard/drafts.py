@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from agent_core.errors import StoreError
+from agent_core.home import write_whole
 from agent_core.strict_json import UNREADABLE
 
 
@@ -61,13 +62,8 @@ def save(home: Path, draft: Draft, key: str) -> bool:
     path = path_of(home, key)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(draft))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
+        write_whole(path, msgspec.json.encode(draft))
+    except (OSError, StoreError):
         return False
     return True
 

@@ -150,7 +150,7 @@ def test_a_socket_finds_its_place(
 
 
 def test_no_place_for_a_socket_is_said_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "runtime_directories", lambda: iter([tmp_path / ("y" * 120)]))
+    monkeypatch.setattr("agent_core.home.runtime_directories", lambda: iter([tmp_path / ("y" * 120)]))
     with pytest.raises(StoreError, match="XDG_RUNTIME_DIR") as caught:
         _ = Home(tmp_path / ("x" * 150)).socket
     assert "150" not in caught.value.next
@@ -162,7 +162,7 @@ def test_a_place_that_another_holds_is_passed_over(tmp_path: Path, monkeypatch: 
     first, second = tmp_path / "1", tmp_path / "2"
     first.mkdir()
     second.mkdir()
-    monkeypatch.setattr(system, "runtime_directories", lambda: iter([first, second]))
+    monkeypatch.setattr("agent_core.home.runtime_directories", lambda: iter([first, second]))
     home = Home(tmp_path / ("x" * 200))
     taken = home.socket
     taken.touch()
