@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import pytest
 import trio
 
 from agent_core.api import views
+from agent_core.api.dispatch import Dispatcher
 from agent_core.api.live import Live, expect_slices
 from agent_core.api.operations import OPERATIONS, Facade
 from agent_core.api.registry import operation, operations_of
@@ -12,7 +15,7 @@ from agent_core.api.requests import Nothing, PurgeRequest, TailRequest
 from agent_core.api.slices import SliceHub
 from agent_core.caller import Caller
 from agent_core.clock import pack
-from agent_core.errors import ChorusError, InvalidInput, NotFound
+from agent_core.errors import ChorusError, ClockAhead, InvalidInput, NotFound
 from agent_core.feeds.model import Draft, Entry, new_header
 from agent_core.hmmm.model import HMMM_MESSAGE, MessageData
 from agent_core.network import Peer
@@ -190,3 +193,34 @@ async def test_entries_reach_the_slices_they_touch(
     assert {"rooms", "room:r", "log"} <= set(events)
     assert msgspec.json.decode(events["room:r"].value or b"")["messages"][0]["author"] == "ann"
     assert b'"ann"' in bytes(events["log"].items[0])
+
+
+#: What no clock holds back: elections, acts, where the home belongs, and the way out itself.
+ALWAYS = {
+    *("election.trigger", "election.resign", "cluster.join", "cluster.recover", "cluster.policy", "log.renew"),
+    *("members.invite", "members.approve", "members.refuse", "members.revoke"),
+    *("members.evict", "members.promote", "members.demote"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, found in OPERATIONS.items() if found.changes))
+async def test_while_the_log_is_ahead_of_the_clock_a_change_is_refused_unless_no_clock_holds_it_back(name: str) -> None:
+    asked: list[bool] = []
+
+    def ahead() -> None:
+        asked.append(True)
+        raise ClockAhead("Writing waits.", "`chorus-hap log renew`")
+
+    parts = FakeNode().parts()
+    sources = dataclasses.replace(parts.sources, check_clock=ahead)
+    dispatcher = Dispatcher(a_status)
+    dispatcher.open(Facade(dataclasses.replace(parts, sources=sources)))
+    fields = msgspec.structs.fields(OPERATIONS[name].request)
+    params = {f.name: {"policy": "open", "upload": "abcdefgh"}.get(f.name, "x") for f in fields if f.required}
+    try:
+        await dispatcher.call(name, msgspec.json.encode(params), Caller())
+    except ClockAhead:
+        assert name not in ALWAYS
+    except ChorusError:
+        assert name in ALWAYS
+    assert bool(asked) == (name not in ALWAYS)

@@ -16,7 +16,7 @@ from agent_core.feeds.heads import FEED_EPOCH, LOG_PURGE, SETTLING, EpochData
 from agent_core.feeds.model import Draft, Entry, EntryKey
 from agent_core.feeds.service import Feeds
 from tests.support.feeds import VERIFIER, Node, note
-from tests.support.streams import MemoryMesh
+from tests.support.streams import MemoryMesh, eventually
 
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000
@@ -237,15 +237,11 @@ async def test_others_hold_it_and_follow_the_renewal(nursery: trio.Nursery) -> N
     (old,) = await author.feeds.append([note(0)])
     wall.ms -= HOUR_MS
     mesh.connect(author.me, reader.me)
-    with trio.fail_after(5):
-        while reader.feeds.store.size(author.me, 0) < 1:
-            await trio.sleep(0.01)
+    await eventually(lambda: reader.feeds.store.size(author.me, 0) == 1, "it has come")
     assert reader.feeds.held(old)
     assert reader.feeds.holding.count == 1
     done = await author.feeds.renew(confirmed=True)
-    with trio.fail_after(5):
-        while reader.feeds.store.size(author.me, 1) < 2:
-            await trio.sleep(0.01)
+    await eventually(lambda: reader.feeds.store.size(author.me, 1) == 2, "it has come")
     assert reader.feeds.holding.count == 0
     assert reader.feeds.store.withdrawn_from(author.me, 0) == 0
     again = reader.feeds.store.entry(EntryKey(author.me, 1, 1))
