@@ -48,13 +48,13 @@ class Holding:
         """Whether the entry waits."""
         header = entry.header
         first = self._first.get((header.author, header.epoch))
-        if first is not None and header.seq >= first:
-            return True
-        return first is None and self._ahead(header.hlc)  # stored a moment ago, not handed out yet
+        if first is None:
+            return self._is_early(entry)  # stored a moment ago, not handed out yet
+        return header.seq >= first and not self._is_withdrawn(entry)
 
     def until(self, entry: Entry) -> int | None:
         """When an entry that waits counts, Unix milliseconds; nothing for one that doesn't wait or is withdrawn."""
-        if not self.held(entry) or self._store.withdrew(entry) is not None:
+        if not self.held(entry):
             return None
         return unpack(entry.header.hlc)[0] - MAX_AHEAD_MS
 
@@ -86,8 +86,12 @@ class Holding:
         for info in self._store.feeds():
             feed = (info.head.author, info.head.epoch)
             if feed not in self._first and self._ahead(info.latest_hlc):
-                ahead = (e.header.seq for e in self._store.entries(*feed) if self._ahead(e.header.hlc))
-                self._first[feed] = next(ahead, info.head.size)
+                end = self._store.withdrawn_from(*feed)
+                last = None if end is None else self._store.entry(EntryKey(*feed, end - 1))
+                if end is not None and (last is None or not self._ahead(last.header.hlc)):
+                    continue  # all that is ahead is withdrawn
+                early = (e.header.seq for e in self._store.entries(*feed, 0, end) if self._ahead(e.header.hlc))
+                self._first[feed] = next(early, info.head.size)
                 found = True
         return found
 
@@ -98,7 +102,7 @@ class Holding:
         if not self._ahead(max(entry.header.hlc for entry in entries)):
             return entries
         for place, entry in enumerate(entries):
-            if self._ahead(entry.header.hlc):
+            if self._is_early(entry):
                 self._first[author, epoch] = entry.header.seq
                 return entries[:place]
         return entries
@@ -121,6 +125,14 @@ class Holding:
         """The numbers of a feed's entries that wait: those that are withdrawn don't."""
         size, withdrawn = self._store.size(*feed), self._store.withdrawn_from(*feed)
         return range(self._first[feed], size if withdrawn is None else min(size, withdrawn))
+
+    def _is_early(self, entry: Entry) -> bool:
+        """Whether an entry's time hasn't come. What is left of a withdrawn part, such as acts, has no time to wait for."""
+        return self._ahead(entry.header.hlc) and not self._is_withdrawn(entry)
+
+    def _is_withdrawn(self, entry: Entry) -> bool:
+        limit = self._store.withdrawn_from(entry.header.author, entry.header.epoch)
+        return limit is not None and entry.header.seq >= limit
 
     def _ahead(self, stamp: str) -> bool:
         return self._clock.ahead_ms(stamp) > MAX_AHEAD_MS

@@ -185,7 +185,7 @@ class Store:
 
     def _place(self, entry: Entry) -> Order:
         """Where an entry stands in the total order; a withdrawn one, whose stamp is nothing to go by, before what withdrew it."""
-        gone = self._withdrawals.withdrew(entry)
+        gone = self._withdrawals.first(entry.key)
         return entry.order if gone is None else (min(entry.header.hlc, gone.at), *entry.order[1:])
 
     def _until(self, author: str, epoch: int, before: Order, size: int) -> int:

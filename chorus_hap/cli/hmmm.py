@@ -57,8 +57,9 @@ def show(
         run.out.data(view)
         return
     people = ", ".join(map(clean, view.room.participants))
-    held = f" and {view.room.held} held" if view.room.held else ""
-    run.out.line(Cell(clean(view.room.id), "bold"), f"  {plural(view.room.messages, 'message')}{held}, {people}")
+    held = f"{view.room.held} held" if view.room.held else ""
+    said = ", ".join(filter(None, (plural(view.room.messages, "message"), held, people)))
+    run.out.line(Cell(clean(view.room.id), "bold"), f"  {said}")
     for message in view.messages:
         _print(run.out, message, view.stances.get(message.id))
 

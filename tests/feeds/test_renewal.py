@@ -253,3 +253,19 @@ async def test_others_hold_it_and_follow_the_renewal(nursery: trio.Nursery) -> N
     assert old not in reader.seen, "it never counts, also once its time has come"
     for node in (author, reader):
         await node.stop()
+
+
+async def test_acts_of_a_withdrawn_part_wait_for_nothing(nursery: trio.Nursery) -> None:
+    wall, mesh = Wall(), MemoryMesh(nursery)
+    author, reader = Node(1, mesh), Node(0, mesh)
+    for node in (author, reader):
+        node.options["clock"] = HybridClock(wall)
+        await node.start(nursery)
+    mesh.connect(author.me, reader.me)
+    act, talk = await fast(author.feeds, wall, [note(0, type="act"), note(1)])
+    await author.feeds.renew(confirmed=True)
+    await eventually(lambda: act in reader.seen and reader.feeds.store.size(author.me, 1) == 2, "the act has come")
+    assert talk not in reader.seen
+    assert reader.feeds.store.tail(9)[-1].header.epoch == 1
+    for node in (author, reader):
+        await node.stop()
