@@ -33,6 +33,7 @@ from agent_core.caller import Caller
 from agent_core.clock import rfc3339
 from agent_core.errors import ChorusError, Unavailable
 from agent_core.feeds.model import EntryKey
+from agent_core.grammar import plural
 from agent_core.roster.warrants import Verb
 from agent_core.shapes import (
     Election,
@@ -237,7 +238,7 @@ class Facade(Reading):
                 await self._parts.election.resign()
         done = await renew(confirmed=request.confirmed, op=request.op_id, via=caller.via, login=caller.login)
         number, key = done.said_again, done.entry.key
-        entries = "1 entry was" if number == 1 else f"{number} entries were"
+        entries = plural(number, "entry was", "entries were")
         text = f"This home's log goes on in epoch {key.epoch}, by the clock as it is now; {entries} withdrawn and said again."
         return await self._delivered(Posted(id=done.entry.id, key=str(key), delivered=0, text=text), request.wait_s)
 

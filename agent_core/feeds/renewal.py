@@ -23,6 +23,7 @@ from agent_core.feeds.heads import FEED_EPOCH, STANDING, EpochData, Withdrawn
 from agent_core.feeds.model import MAX_BODY_BYTES, Again, Draft, Entry, EntryKey, Head, Missing
 from agent_core.feeds.store import Store
 from agent_core.feeds.withdrawals import MAX_WITHDRAWN, again_op
+from agent_core.grammar import plural
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Renewal:
             )
         if not confirmed:
             found = sum(1 for w in self._plan() for e in self._entries(w) if self._to_say(e))
-            entries = "1 entry that is" if found == 1 else f"{found} entries that are"
+            entries = plural(found, "entry that is", "entries that are")
             now = rfc3339(self._clock.wall_ms())
             raise Refused(
                 f"By this machine's clock it is {now[:19]}Z. If that is right, renewing withdraws {entries} stamped later "

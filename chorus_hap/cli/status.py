@@ -48,7 +48,7 @@ def status(context: typer.Context) -> None:
 
 def _held(now: Status) -> str:
     """What waits for its time."""
-    return f"{'1 entry' if now.held == 1 else f'{now.held} entries'} stamped ahead of the clock, counted from {when(now.held_until)} on"
+    return f"{plural(now.held, 'entry', 'entries')} stamped ahead of the clock, counted from {when(now.held_until)} on"
 
 
 def _network(now: Status) -> str:

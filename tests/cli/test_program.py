@@ -45,7 +45,7 @@ def _texts() -> Iterator[tuple[str, str]]:
 
 _NAMED = [(where, text) for where, text in _texts() if re.search(rf"{NAME} (?:-|[a-z])", text)]
 #: Where the name stands in a sentence and nothing is meant to be run.
-_PROSE = re.compile(rf"{NAME} (?:needs|alone|ack|prevote|vote|death|enrol|leave|warrant|ticket|body|shhh)\b")
+_PROSE = re.compile(rf"{NAME} (?:needs|alone|ack|prevote|vote|death|enrol|leave|warrant|ticket|body|shhh|say again)\b")
 
 
 def test_the_walk_finds_what_it_should() -> None:
