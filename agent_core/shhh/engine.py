@@ -171,7 +171,7 @@ def _likely(rule: Rule, text: str, begin: int, start: int, end: int) -> bool:
         return False
     if rule.entropy and entropy(secret) < rule.entropy:
         return False
-    if rule.after and end < len(text) and re.match(f"[{rule.after}]", text[end]):
+    if rule.after and end < len(text) and _one_of(rule.after).match(text[end]):
         return False
     if rule.given and not is_given(secret):
         return False
@@ -191,6 +191,19 @@ def _likely(rule: Rule, text: str, begin: int, start: int, end: int) -> bool:
 #: So many characters of base64 directly before a match make it part of something longer.
 _BLOB = 24
 _BLOB_END = re.compile(rf"[A-Za-z0-9+/]{{{_BLOB}}}\Z")
+
+
+@lru_cache(maxsize=64)
+def _one_of(characters: str) -> Any:
+    """The pattern of one character of a class. Raises ``ConfigError``: it is no class."""
+    import re2
+
+    try:
+        return re2.compile(f"[{characters}]")
+    except re2.error as exc:
+        raise ConfigError(
+            f"'after' of a SHHH rule, {characters!r}, is no class of characters.", "Mend the rule."
+        ) from exc
 
 
 def _is_glued(text: str, at: int) -> bool:
