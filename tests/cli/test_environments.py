@@ -6,6 +6,8 @@ import ast
 import getpass
 import os
 import pwd
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,15 +125,21 @@ def test_names_do_without_a_passwd_entry(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert home_of("/there") == Path("/there")
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory of this user's whose path leaves room for a socket's name, however long pytest's own is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("runtime", ["", "missing", "relative", "long", "file", "others'", "good"])
 @pytest.mark.parametrize("temporary", ["missing", "long", "good"])
 def test_a_socket_finds_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, temporary: str
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, temporary: str
 ) -> None:
     long = tmp_path / ("y" * 120)
     long.mkdir()
-    good, shared = tmp_path / "r", tmp_path / "s"
-    good.mkdir(mode=0o700)
+    good, shared = short, tmp_path / "s"
     shared.mkdir()
     shared.chmod(0o777)
     (tmp_path / "f").touch()
