@@ -19,6 +19,7 @@ NAMES = [f"{w}x{h}" for w, h in SIZES]
 @pytest.mark.parametrize("size", SIZES, ids=NAMES)
 def test_the_newest_replaces_the_one_before_above_the_footer(drive: Drive, size: tuple[int, int]) -> None:
     async def job(c: Driven) -> None:
+        await c.see("n new message")  # once it is attached, the footer has all its keys
         footer = c.screen().split("\n")[-1]
         for number in range(5):
             c.app.say(f"toast {number}", "warning" if number % 2 else "information")
