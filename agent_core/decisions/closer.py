@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,7 +17,7 @@ from agent_core.decisions.machine import agenda
 from agent_core.decisions.model import MAX_CUT, ClosePayload
 from agent_core.decisions.tally import Tally, cut, electorate
 from agent_core.election.acts import ActKind, Proposer
-from agent_core.errors import ChorusError
+from agent_core.errors import ChorusError, ClockAhead
 from agent_core.feeds.model import Head
 from agent_core.requests import derived_operation_id
 from agent_core.views import ViewContext
@@ -101,8 +102,11 @@ class Closer:
         try:
             for t in todo.due:
                 await self._close(t, ctx)
-            for t in tallies:
-                await self._write(t, ctx)
+            with suppress(
+                ClockAhead
+            ):  # the record waits until the log isn't ahead of the clock; closes are acts and don't
+                for t in tallies:
+                    await self._write(t, ctx)
         except ChorusError as exc:
             # No longer leading, no majority, or a full disk: all of them pass, and the next round tries again.
             self._failed += 1

@@ -12,7 +12,7 @@ import trio
 
 from agent_core import shapes
 from agent_core.caller import Caller
-from agent_core.errors import ChorusError, InvalidInput
+from agent_core.errors import ChorusError, ClockAhead, InvalidInput
 from agent_core.feeds.model import Draft, Head, OwnFeed
 from agent_core.hmmm import views
 from agent_core.hmmm.fold import RoomsFold, RoomState
@@ -178,6 +178,9 @@ class RoomsService:
                 for plan in own:
                     if plan.may_proceed(ctx.now_ms):
                         await self._proceed(plan)
+            except ClockAhead:
+                await trio.sleep(RETRY_S)  # the node says so itself, and a plan loses nothing by waiting
+                continue
             except ChorusError as exc:
                 _log.warning("a plan could not proceed", code=exc.code, reason=exc.message)
                 await trio.sleep(RETRY_S)
