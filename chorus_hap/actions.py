@@ -136,7 +136,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(
         "renew", (), "renew this home's log, which is ahead of the clock", changes=True,
-        dangerous="Is the clock right now? What this home wrote with a later time is withdrawn and said again.",
+        dangerous="Renew {}? What it wrote with a later time is withdrawn and said again. Go on only if the clock is right now.",
     ),
     Action("pause", ("space",), "pause; collecting goes on", _in("traffic", "log"), footer="pause"),
     Action("follow", ("f",), "follow the newest", _in("traffic", "log"), footer="follow"),

@@ -23,7 +23,7 @@ from agent_core.clock import wall_ms
 from agent_core.errors import ChorusError
 from agent_core.ids import uuid7
 from agent_core.shapes import Attention
-from chorus_hap.actions import PANES, Action, Registry, Situation
+from chorus_hap.actions import EVERYWHERE, PANES, Action, Registry, Situation
 from chorus_hap.commands import completions
 from chorus_hap.everywhere import Everywhere
 from chorus_hap.filter import parse as parse_filter
@@ -35,6 +35,7 @@ from chorus_hap.session import Session
 from chorus_hap.shown import clean_lines
 from chorus_hap.source import Source
 from chorus_hap.store import CONNECTION, Store
+from chorus_hap.subjects import subject as named
 from chorus_hap.themes import ASCII, DARK, PALETTES, UNICODE, Palette
 from chorus_hap.widgets.chrome import Banner, Footer, Prompt, StatusLine, Tabs
 from chorus_hap.widgets.lines import clean
@@ -507,7 +508,10 @@ class ConsoleApp(App[str]):
         )
         run = getattr(target, action.method)
         if action.dangerous:
-            subject = self.pane.subject(action.id) if self.pane else ""
+            if action.panes == EVERYWHERE:
+                subject = named(self.store, action.id, "")
+            else:
+                subject = self.pane.subject(action.id) if self.pane else ""
             if "{}" in action.dangerous and not subject:
                 self.say(f"Nothing is selected that one could {action.id}.", "warning")
                 return

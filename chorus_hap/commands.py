@@ -41,6 +41,8 @@ ASKED = {
 }  # fmt: skip
 #: Those that want ``--yes``; here they were asked about already.
 _SAY_YES = frozenset({("members", "revoke"), ("members", "evict"), ("log", "purge"), ("log", "renew")})
+#: Those that act on one thing only, and what that is called where no name is known.
+_NEEDS_NO_WORD = {"trigger": "this cluster", "resign": "this cluster", "renew": "this home's log"}
 #: Gives the name of what an action acts on, by the action's id and the word that was typed.
 Naming = Callable[[str, str], str]
 
@@ -133,9 +135,9 @@ def _question(verb: tuple[str, ...], rest: Sequence[str], registry: Registry, na
     if verb not in ASKED or "--yes" in rest:
         return ""
     asked = registry.actions[ASKED[verb]]
-    if not what and verb[0] != "election":
+    if not what and asked.id not in _NEEDS_NO_WORD:
         return ""  # the command itself says what is missing
-    return asked.dangerous.replace("{}", naming(asked.id, what) or "this cluster")
+    return asked.dangerous.replace("{}", naming(asked.id, what) or _NEEDS_NO_WORD.get(asked.id, ""))
 
 
 def described() -> list[tuple[str, str]]:

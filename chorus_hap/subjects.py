@@ -23,6 +23,8 @@ def subject(store: Store, action: str, key: str) -> str:
     match action:
         case "policy" | "recover":
             return one_line(store.status.network) if store.status and store.status.network else "this cluster"
+        case "renew":
+            return f"the log of {one_line(store.status.agent_id)}" if store.status else "this home's log"
         case "trigger" | "resign":
             return _office(store)
         case "approve" | "refuse":

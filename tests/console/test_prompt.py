@@ -145,6 +145,7 @@ def _store() -> Store:
 
 #: What is selected or typed, and what the question must have.
 NAMES = {
+    "renew": ("", "the log of alice"),
     "approve": ("carol", "carol (…AAAAAA)"), "refuse": (ME, "carol (…AAAAAA)"), "revoke": (PEERS["agent-a"], "agent-a (…AAAAAA)"),
     "evict": ("agent-b", "agent-b (…BBBBBB)"), "demote": ("agent-c", "agent-c (…CCCCCC)"), "trigger": ("", "chorus (agent-b leads, term 7)"),
     "resign": ("", "chorus (agent-b leads, term 7)"), "withdraw": ("dcs7k2qa", "“Adopt TinyLFU in the search cache” (2 votes so far)"),
