@@ -38,7 +38,7 @@ def read_instance(path: Path) -> Instance | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(4096), type=Instance)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Instance(UNREADABLE)
