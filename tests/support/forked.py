@@ -51,11 +51,17 @@ class Result:
     seconds: float
 
 
-def run_all(cases: Iterable[Case], hangs_s: float = HANGS_S) -> list[Result]:
-    """Run cases, several at once; the results in their order."""
+def run_all(cases: Iterable[Case], hangs_s: float = HANGS_S, prefix: Sequence[str] = ()) -> list[Result]:
+    """Run cases, several at once; the results in their order.
+
+    Args:
+        cases: what to run.
+        hangs_s: a case that takes longer is killed, seconds.
+        prefix: words put before the command that runs them, such as those that give it mounts of its own.
+    """
     lines = "".join(json.dumps(asdict(case)) + "\n" for case in cases)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.support.forked", str(hangs_s)],
+        [*prefix, sys.executable, "-W", "error", "-m", "tests.support.forked", str(hangs_s)],
         input=lines, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
