@@ -34,7 +34,11 @@ def test_a_daemon_without_descriptors_says_so_and_recovers(tmp_path: Path) -> No
                 peer = stack.enter_context(socket.socket())
                 peer.setblocking(False)
                 peer.connect_ex(("127.0.0.1", port))
-            until(lambda: any("new connections wait" in note for note in link.call("status")["notes"]), 15, "status says it")
+            until(
+                lambda: any("new connections wait" in note for note in link.call("status")["notes"]),
+                15,
+                "status says it",
+            )
             # Two seconds of an accept loop that fails ten times a second, on every port there is.
             until(lambda: link.call("status")["uptime_s"] > 0 and _errors(log) >= 1, 10, "the log says it")
             begun = link.call("status")["uptime_s"]
@@ -43,7 +47,11 @@ def test_a_daemon_without_descriptors_says_so_and_recovers(tmp_path: Path) -> No
             assert (daemon.home / "daemon.out").stat().st_size - printed < 20_000
             assert _errors(log) <= 12
         with connect(daemon.home) as link:
-            until(lambda: not any("new connections wait" in note for note in link.call("status")["notes"]), 40, "it is well again")
+            until(
+                lambda: not any("new connections wait" in note for note in link.call("status")["notes"]),
+                40,
+                "it is well again",
+            )
             assert link.call("hmmm.post", room="r", text="still here", op_id="0190a1b2-0000-7000-8000-000000000001")
     finally:
         daemon.end()
