@@ -237,7 +237,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, sect
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("p2p.host=nonsense", "no IP address"),
+        ("p2p.host=nonsense", "IP address"),
         ("p2p.host=192.0.2.1", "192.0.2.1"),
         ("http.host=192.0.2.1", "192.0.2.1"),
         ("bootstrap.peers=nonsense", "no peer's address"),
@@ -248,7 +248,8 @@ def test_an_address_that_can_not_be_is_a_wrong_setting(tmp_path: Path, setting: 
     status, told = refused_start(tmp_path, f"--set={setting}")
     assert status == 2
     assert said in told["message"]
-    assert "founded" not in (tmp_path / "log" / "node.jsonl").read_text()
+    log = tmp_path / "log" / "node.jsonl"
+    assert not log.exists() or "founded" not in log.read_text()
 
 
 def test_a_bootstrap_peer_that_is_not_there_is_told_and_tried_again(place: Place, tmp_path: Path) -> None:
