@@ -22,11 +22,12 @@ from typing import Any
 
 from agent_core.clock import wall_ms
 from agent_core.election.chain import ActChain
-from agent_core.errors import ChorusError, Refused
+from agent_core.errors import ChorusError, InvalidInput, Refused
 from agent_core.feeds.store import Store
 from agent_core.folds import FoldSet
 from agent_core.identity.signing import Ed25519Verifier
 from agent_core.ids import uuid7
+from agent_core.shapes import MAX_LIMIT
 from bench.systems import Chorus, until
 from chorus_hap.link import Link, connect
 from tests.support.namespaces import NoNamespaces, lan
@@ -53,12 +54,13 @@ class Caller:
 
         Raises:
             Refused: the node said no.
+            InvalidInput: it doesn't understand what it is asked, which waiting won't mend.
         """
         try:
             if self._link is None:
                 self._link = connect(self._home, start=False)
             return self._link.call(method, timeout_s=_CALL_S, **params)
-        except Refused:
+        except (Refused, InvalidInput):
             raise
         except ChorusError:
             self.close()
@@ -269,7 +271,7 @@ class Nemesis:
         def shown() -> Counter[str]:
             found: Counter[str] = Counter()
             for writer in self._system.nodes:
-                room = call("hmmm.show", room=f"writer-{writer}", limit=10**6) or {"messages": ()}
+                room = call("hmmm.show", room=f"writer-{writer}", limit=MAX_LIMIT) or {"messages": ()}
                 found.update(m["text"] for m in room["messages"])
             return found
 

@@ -18,6 +18,7 @@ from textual.containers import Container, Vertical
 from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets import Input, Static
+from textual.widgets._toast import ToastHolder
 
 from agent_core.clock import wall_ms
 from agent_core.errors import ChorusError
@@ -532,6 +533,10 @@ class ConsoleApp(App[str]):
     def _on_notify(self, _event: Notify) -> None:
         """Before Textual's own handler: one toast at a time, and over no dialog; one that is in its way sends it to the last line."""
         self._notifications.clear()
+        for screen in (
+            self.screen_stack
+        ):  # Textual takes the toast away and leaves what held it, which would push the next one down
+            screen.query(ToastHolder).remove()
         over = self.screen is not self.main
         regions = (
             [child.region for child in self.screen.children if isinstance(child, Container | Vertical)] if over else []

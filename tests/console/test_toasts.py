@@ -30,6 +30,10 @@ def test_the_newest_replaces_the_one_before_above_the_footer(drive: Drive, size:
         assert "toast" not in "".join(lines[:-2])
         assert lines[-1] == footer
         assert [n.timeout for n in c.app._notifications] == [TOAST_S] == [3.0]
+        for number in range(5, 12):  # each is seen before the next one comes
+            c.app.say(f"toast {number}")
+            await c.see(f"toast {number}")
+            assert f"toast {number}" in c.screen().split("\n")[-2]
         c.app.say("a sentence that says what happened, and then what there is to do about it. " * 2)
         await c.see("a sentence")
         assert c.screen().split("\n")[-1] == footer

@@ -29,6 +29,7 @@ from agent_core.clock import wall_ms
 from agent_core.errors import ChorusError
 from agent_core.home import Home
 from agent_core.mesh import LibP2PNetwork
+from agent_core.shapes import MAX_LIMIT
 from agent_core.wire import topics
 from agent_core.wire.envelope import encode
 from chorus_hap.link import connect
@@ -237,7 +238,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, sect
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("p2p.host=nonsense", "IP address"),
+        ("p2p.host=nonsense", "isn't an IP address"),
         ("p2p.host=192.0.2.1", "192.0.2.1"),
         ("http.host=192.0.2.1", "192.0.2.1"),
         ("bootstrap.peers=nonsense", "no peer's address"),
@@ -393,7 +394,7 @@ def test_a_kill_at_any_instant_loses_nothing_acknowledged(tmp_path: Path) -> Non
         daemon = alone(tmp_path)
         verified: Any = daemon.call("log.verify")
         assert verified["ok"], verified
-        shown: Any = daemon.call("hmmm.show", room="load", limit=100_000)
+        shown: Any = daemon.call("hmmm.show", room="load", limit=MAX_LIMIT)
         assert acknowledged <= {m["text"] for m in shown["messages"]}
     daemon.end()
 
