@@ -93,11 +93,16 @@ _PROTOTYPE = {ord(c): base for base, likes in _LIKE.items() for c in likes}
 
 def skeleton(text: str) -> str:
     """What a text looks like, spelled in plain small letters: two texts with one skeleton can be taken for one another."""
+    text = _drawn(text)  # first, for what isn't drawn would keep the marks around it from their order
     # The table first, for decomposition would make ordinary letters of some; and again for what decomposition brought to light.
     for form in ("NFD", "NFKD"):
         text = unicodedata.normalize(form, text).translate(_PROTOTYPE)
-    plain = "".join(c for c in text if unseen(c) is None).casefold().translate(_PROTOTYPE)
+    plain = _drawn(text).casefold().translate(_PROTOTYPE)
     return plain.casefold().translate(_ALIKE)
+
+
+def _drawn(text: str) -> str:
+    return "".join(c for c in text if unseen(c) is None)
 
 
 def confusable(one: str, other: str) -> bool:

@@ -100,7 +100,4 @@ def _open_patterns(path: Path) -> list[int]:
 
 def _constant(node: ast.expr) -> bool:
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-    # ``rule``: SHHH's own rules come with the program, and what is matched by them there is one character.
-    return all(
-        name.id.strip("_").isupper() or name.id in ("re", "rule", "map", "chr", "sorted", "set") for name in names
-    )
+    return all(name.id.strip("_").isupper() or name.id in ("re", "map", "chr", "sorted") for name in names)

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_core.lookalikes import confusable, skeleton
@@ -157,6 +157,7 @@ def test_names_that_the_eye_tells_apart(one: str, other: str) -> None:
 
 
 @given(st.text(max_size=20))
+@example("\u00a8\u1037")
 def test_a_skeleton_doesnt_depend_on_normal_form_or_on_what_nobody_sees(text: str) -> None:
     assert skeleton(unicodedata.normalize("NFD", text)) == skeleton(unicodedata.normalize("NFC", text))
     assert skeleton("\u200b".join(text)) == skeleton(text)
