@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
@@ -559,6 +559,14 @@ class ConsoleApp(App[str]):
         """A new operation id: repeating an operation with it changes nothing (SPEC section 2)."""
         return uuid7(wall_ms())
 
+    def on_key(self, event: events.Key) -> None:
+        # Whoever types fast is ahead of the line that was opened: what went to a box before it had the keys belongs to the line.
+        if self.screen is self.main and self.main.query_one("#promptbar").has_class("-shown"):
+            prompt = self.main.query_one(Prompt)
+            if event is not prompt.heard and not prompt.done:
+                event.prevent_default()
+                prompt.post_message(events.Key(event.key, event.character))
+
     # --- the line for filters and commands ----------------------------------------------------------------------------
 
     def do_filter(self, _argument: str = "") -> None:
@@ -586,7 +594,7 @@ class ConsoleApp(App[str]):
             if not self._second_words:
                 self.run_worker(self._learn_words(), group="words")
         self._hint(())
-        prompt.focus()
+        self.main.set_focus(prompt)
         prompt.cursor_position = len(value)
 
     def _complete(self, line: str) -> list[str]:

@@ -87,10 +87,8 @@ class Everywhere:
         """The commands that can be typed, a line each."""
 
         def build(width: int) -> list[Line]:
-            lines: list[Line] = [
-                [("Typed after :, with tab for the rest of a word. :help and a word says more.", "dim")],
-                [],
-            ]
+            about_it = "Typed after :, with tab for the rest of a word. :help and a word says more."
+            lines: list[Line] = [*([(part, "dim")] for part in wrap(about_it, width)), []]
             for word, about in described():
                 lines += facts([(f":{word}", [(about, "text")])], 13, width)
             return lines

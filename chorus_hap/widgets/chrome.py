@@ -153,7 +153,10 @@ class Prompt(Input):
         self._cycle: list[str] = []
         self.histories = {"filter": History(), "command": History()}
 
+    heard: events.Key | None = None  #: the key that came here last
+
     async def _on_key(self, event: events.Key) -> None:
+        self.heard = event
         # A binding runs only once the key came back to the application, and whoever types fast is ahead of that.
         if self.done or event.key == "enter":
             event.stop()

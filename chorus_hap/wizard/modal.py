@@ -104,6 +104,8 @@ class Checked(Modal[T]):
 
     def check(self) -> None:
         """Have the text looked through, unless it was."""
+        if self not in self.app.screen_stack:
+            return  # it was left
         text = self.text_to_check()
         if text == self._checked or not self.console.store.live:
             return
@@ -113,7 +115,7 @@ class Checked(Modal[T]):
                 found = await self.console.source.call("shhh.check", {"text": text})
             except ChorusError:
                 return  # the node looks again when it is sent
-            if text == self.text_to_check() and self.is_attached:
+            if self in self.app.screen_stack and text == self.text_to_check():
                 self.findings, self._checked = msgspec.convert(found, tuple[Finding, ...]), text
                 self.found()
 

@@ -321,7 +321,7 @@ def test_a_card_whose_decision_is_closed_meanwhile_says_so(drive: Drive) -> None
         closed = (msgspec.structs.replace(decisions()[0], state="approved", may_vote=""), *decisions()[1:])
         c.node.push("decisions", closed)
         await c.see("no: It is approved; votes are no longer taken.", "esc back")
-        assert "Your vote" not in c.screen()
+        await c.wait(lambda: "Your vote" not in c.screen())
         await c.press("enter")
         assert not isinstance(c.app.screen, VoteCard)
 

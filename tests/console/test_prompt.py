@@ -191,3 +191,18 @@ def test_every_key_asks_by_name(drive: Drive, pane: str, key: str, name: str) ->
         assert name in c.app.screen.question  # type: ignore[attr-defined]
 
     drive(job, node=FakeSource())
+
+
+def test_what_is_typed_ahead_of_the_line_belongs_to_it(drive: Drive) -> None:
+    """A burst of keys, as a paste or a script sends it: no pane may take them for its own."""
+
+    async def job(c: Driven) -> None:
+        from textual import events
+
+        for key, character in (("colon", ":"), *((k, k) for k in "help"), ("enter", None)):
+            c.app.post_message(events.Key(key, character))
+        await c.see("Commands", ":hmmm")
+        assert c.app.pane_name == "overview"
+        assert len(c.app.screen_stack) == 2
+
+    drive(job, size=(120, 36))
