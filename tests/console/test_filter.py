@@ -100,4 +100,4 @@ def _open_patterns(path: Path) -> list[int]:
 
 def _constant(node: ast.expr) -> bool:
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-    return all(name.id.strip("_").isupper() or name.id in ("re", "map", "chr", "sorted") for name in names)
+    return all(name.id.strip("_").isupper() or name.id in ("re", "map", "chr", "sorted", "set") for name in names)
